@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/* A *_to_text() for every structure: dumps, control files and error messages share these. Multi-line, "name: value". */
+#include "formats/bset.h"
+#include "formats/jset.h"
+#include "formats/prio.h"
+#include "formats/super.h"
+#include "formats/printbuf.h"
+
+void super_to_text(struct printbuf *pb, const struct super *s);
+void jset_to_text(struct printbuf *pb, const struct jset *j);
+void bset_to_text(struct printbuf *pb, const struct bset *s);
+void prio_set_to_text(struct printbuf *pb, const struct prio_set *p);
+void uuid_entry_to_text(struct printbuf *pb, uint32_t slot, const struct uuid_entry *u);
