@@ -73,7 +73,8 @@ void bkeys_reset(struct bkeys *b, bool leaf);
  * including keys without data, which punch holes; the middle of an overlapped key survives on both sides (§4.6). image may not be b->buf.
  * Interior nodes: merged by END, nothing removed. Invalid (size-0) extents are dropped; stale and pointerless ones are kept (§4.3).
  */
-void bkeys_load(struct bkeys *b, const struct node_view *image, unsigned nr_sets);
+/* -EUCLEAN: the resolved keys do not fit a node, which only a forged image can do. */
+MUST_CHECK int bkeys_load(struct bkeys *b, const struct node_view *image, unsigned nr_sets, struct printbuf *why);
 
 /* --- the open set ------------------------------------------------------------------------------------------------------ */
 
