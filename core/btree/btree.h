@@ -35,6 +35,8 @@
 #include "core/btree/bkeys.h"
 #include "core/btree/keylist.h"
 #include "core/engine/sync.h"
+#include "core/io/blk.h"
+#include "formats/printbuf.h"
 
 struct cset;
 struct bdev;

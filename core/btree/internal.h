@@ -3,6 +3,7 @@
 /* Between the files of core/btree only. */
 #include "core/btree/btree.h"
 #include "core/set/cset.h"
+#include "core/set/instance.h"
 
 /* cache.c: a node in memory with a buffer, in no list, not yet findable. May write others out to make room. NULL: no memory. */
 FIBER_FN struct bnode *bnode_new(struct cset *c, const struct bkey *key, unsigned level);

@@ -286,6 +286,12 @@ static bool parent_has_room(const struct bnode *parent, const struct keylist *pt
 	return !parent->no_append && bkeys_room_words(&parent->keys) >= ptrs->nr_words;
 }
 
+/* A position that n covers: right below its bound. */
+static struct bpos pos_inside(const struct bnode *n)
+{
+	return bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
+}
+
 /* Replace old; ptrs != NULL: pointers that go into the copy of this interior node. */
 static int replace_node(struct restructure *rs, struct bnode *old, const struct keylist *ptrs, struct pending_insert *pending)
 {
@@ -315,7 +321,7 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 			r = root_over(rs, left, right, &root);
 		return r < 0 ? r : commit_root(rs, root);
 	}
-	r = btree_node_at(c, bkey_start_pos(&(struct bkey_buf){ .k = { old->key.k.high, old->key.k.low - 1 } }.k), old->level + 1u, &parent);
+	r = btree_node_at(c, pos_inside(old), old->level + 1u, &parent);
 	if (r < 0)
 		return r;
 	ptrs_to(&up, left, right, old);
@@ -334,6 +340,13 @@ static uint32_t bnode_bucket(const struct bnode *n)
 	return (uint32_t)geometry_bucket(&n->c->g, ptr_sector(n->key.k.ptr[0]));
 }
 
+/* A write in flight still uses the node's memory, its pin, and its bucket. */
+static void wait_written(struct bnode *n)
+{
+	while (n->writing)
+		wait_queue_wait(&n->wait);
+}
+
 static void finish(struct restructure *rs, bool ok)
 {
 	struct cset *c = rs->c;
@@ -343,8 +356,7 @@ static void finish(struct restructure *rs, bool ok)
 
 		n->frozen = false;
 		if (ok) {
-			while (n->writing) /* its memory and its pin are still in use */
-				wait_queue_wait(&n->wait);
+			wait_written(n);
 			if (n->no_append)
 				c->btree.nr_torn--;
 			bnode_release_pins(n);
@@ -360,6 +372,7 @@ static void finish(struct restructure *rs, bool ok)
 		n->frozen = false;
 		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
 		if (!ok && n != c->btree.root) {
+			wait_written(n);
 			bnode_release_pins(n);
 			bnode_retire(n);
 			if (!c->io_disable)
