@@ -42,7 +42,7 @@
 struct bkeys_set {
 	struct bset *set;
 	uint64_t base;	   /* line_pos: the lowest END offset of a line's first key ... */
-	uint64_t span;	   /* ... the highest, above base ... */
+	uint64_t span;	   /* ... a power of two - 1, about twice the range above it ... */
 	uint32_t inode;	   /* ... and the lowest inode */
 	uint8_t shift;	   /* of offsets, down */
 	uint8_t inode_shift; /* of inodes, up: beyond the shifted offsets */

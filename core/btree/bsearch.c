@@ -98,14 +98,14 @@ static unsigned bits_of(uint64_t v) { return v ? log2_u64(v) + 1 : 0; }
 
 /*
  * Choose the scale of line_pos. The last line takes no part: its first key is often the bound of the last node (MAX), and one such
- * outlier would press all other lines into one value.
+ * outlier would press all other lines into one value. Twice the range of the others has room for it when it is none.
  */
 static void choose_scale(const struct bkeys *b, struct bkeys_set *s, struct lines l)
 {
 	uint32_t last = l.first + (l.nr > 1 ? l.nr - 2 : 0);
 	struct bpos pos = bkey_pos(line_key(b, l.first));
 	uint64_t low = pos.offset, high = pos.offset;
-	unsigned inode_bits, total_bits;
+	unsigned span_bits, total_bits;
 
 	s->inode = pos.inode;
 	for (uint32_t line = l.first; line <= last; line++) {
@@ -114,11 +114,11 @@ static void choose_scale(const struct bkeys *b, struct bkeys_set *s, struct line
 		high = max(high, pos.offset);
 	}
 	s->base = low;
-	s->span = high - low;
-	inode_bits = bits_of(pos.inode - s->inode);
-	total_bits = inode_bits + bits_of(s->span);
+	span_bits = min(bits_of(high - low) + 1, 64u);
+	s->span = UINT64_MAX >> (64 - span_bits);
+	total_bits = bits_of(pos.inode - s->inode) + span_bits;
 	s->shift = (uint8_t)(total_bits > LINE_POS_BITS ? total_bits - LINE_POS_BITS : 0);
-	s->inode_shift = (uint8_t)(bits_of(s->span) - s->shift); /* inode_bits <= 20, so never below 0 */
+	s->inode_shift = (uint8_t)(span_bits - s->shift); /* inodes have 20 bits, so this is never below 0 */
 }
 
 /* Never decreases as pos grows, whatever pos is: all that searching relies on. */

@@ -182,7 +182,7 @@ static bool sweep_leaf(struct loader *l)
 		const struct bkey *k;
 		struct bpos to;
 
-		if (!l->active.nr)
+		if (!l->active.nr && bpos_cmp(first_start(l), pos) > 0)
 			pos = first_start(l);
 		while (l->waiting.nr && bpos_cmp(first_start(l), pos) <= 0)
 			heap_push(l, &l->active, heap_pop(l, &l->waiting));
