@@ -312,7 +312,7 @@ void journal_stop(struct cset *c)
 	if (!j->writer)
 		return;
 	if (j->buf[j->open_buf].dirty && !c->io_disable)
-		(void)(journal_flush(c) < 0); /* a failure has failed the set already */
+		ignore_result(journal_flush(c)); /* a failure has failed the set already */
 	j->stopping = true;
 	wake_all(&j->work);
 	fiber_join(j->writer);

@@ -63,9 +63,8 @@ uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k)
 	uint8_t stale = 0;
 
 	if (level && bkey_is_zero_pos(k)) /* freed marker: no mark, but it counts as a reason to rewrite (R7.3) */
-		return bkey_ptrs(k) && ptr_available(k->ptr[0]) && geometry_range_valid(&c->g, ptr_sector(k->ptr[0]), 1) ?
-			       ptr_stale(c, k->ptr[0]) : 0;
-	if (level ? bkey_node_validate(k, &c->g, NULL) : bkey_extent_validate(k, &c->g, NULL) || !bkey_size(k))
+		return ptr_stale(c, k->ptr[0]);
+	if (!bkey_size(k))
 		return 0;
 	bkey_for_each_ptr(k, i)
 		if (ptr_available(k->ptr[i]))
@@ -189,7 +188,7 @@ static void pace(struct gc_walk *w)
 		return;
 	}
 	w->since_pause = 0;
-	(void)wait_queue_wait_timeout(&c->gc.work, GC_PAUSE_NS); /* elapsed, stopping or triggered again: go on */
+	ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_PAUSE_NS)); /* elapsed or stopping: go on */
 }
 
 static int visit(void *ctx, struct bnode *n)
@@ -245,7 +244,7 @@ static void collector(void *arg)
 			continue;
 		}
 		if (c->alloc.nr_invalidated == invalidated) /* the last run gave the allocator nothing: do not spin */
-			(void)wait_queue_wait_timeout(&c->gc.work, GC_FUTILE_PAUSE_NS); /* elapsed or stopping */
+			ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_FUTILE_PAUSE_NS)); /* elapsed or stopping */
 		if (gc_ends(c))
 			break;
 		c->gc.sectors_to_gc = 0;
