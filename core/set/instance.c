@@ -221,6 +221,25 @@ int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *w
 	return r;
 }
 
+int bcf_startup_done(struct bcf *b, struct printbuf *why)
+{
+	struct bdev *d;
+
+	b->options.require_backing = false;
+	list_for_each(d, &b->bdevs, link) {
+		char text[37];
+		struct printbuf uuid = PRINTBUF(text);
+
+		if (d->running || d->closing)
+			continue;
+		pr_uuid(&uuid, d->super->set_uuid);
+		pr(why, "%s: the backing device is %s and its cache set %s is not here: not served", d->backing->path,
+		   bdev_state_names[bdev_state(d)], text);
+		return -ENODEV;
+	}
+	return 0;
+}
+
 /* --- exported devices -------------------------------------------------------------------------------------------------- */
 
 struct bdev *bcf_dev_nth(struct bcf *b, unsigned n)

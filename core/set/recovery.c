@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "core/admin/log.h"
-#include "core/set/cset.h"
+#include "core/set/instance.h"
 #include "core/space/prio_io.h"
 
 /* --- uuid table -------------------------------------------------------------------------------------------------------- */
@@ -37,6 +37,43 @@ static int read_uuids(struct cset *c, const struct jset *newest, struct printbuf
 		uuid_table_upgrade(c->uuids, c->g.nr_uuids);
 	bkey_copy(&c->uuid_bucket.k, k);
 	return 0;
+}
+
+static bool backing_registered(const struct cset *c, const uint8_t uuid[16])
+{
+	struct bdev *d;
+
+	list_for_each(d, &c->bcf->bdevs, link)
+		if (d->backing && !memcmp(d->super->uuid, uuid, 16))
+			return true;
+	return false;
+}
+
+/* Starting a set alone writes to it; a user who forgot the backing device should hear of it first. */
+static int check_backing_present(const struct cset *c, struct printbuf *why)
+{
+	char text[37] = "";
+	struct printbuf missing = PRINTBUF(text);
+	unsigned nr = 0;
+
+	if (!c->bcf->options.require_backing)
+		return 0;
+	for (uint32_t slot = 0; slot < c->g.nr_uuids; slot++) {
+		const struct uuid_entry *u = &c->uuids[slot];
+
+		if (uuid_entry_state(u) == UUID_SLOT_FLASH)
+			return 0;
+		if (uuid_entry_state(u) != UUID_SLOT_CACHED)
+			continue;
+		if (backing_registered(c, u->uuid))
+			return 0;
+		if (!nr++)
+			pr_uuid(&missing, u->uuid);
+	}
+	if (!nr)
+		return 0;
+	pr(why, "%s: none of the %u backing devices of this cache set is given (the first has uuid %s): not started", c->cache->path, nr, text);
+	return -ENODEV;
 }
 
 /* --- initial check (§5.10) --------------------------------------------------------------------------------------------- */
@@ -153,6 +190,8 @@ static int read_contents(struct cset *c, struct check *ck, struct printbuf *why)
 		return r;
 	}
 	r = read_uuids(c, newest, why);
+	if (!r)
+		r = check_backing_present(c, why);
 	if (r < 0)
 		return r;
 	r = check_tree(ck, why);
