@@ -22,13 +22,13 @@ struct rig {
 	struct bkeys_dirty dirty_hook;
 	struct geometry g;
 	struct bkeys b;
-	struct image image;
 	void *scratch;
 	struct model now, on_disk;
 	int dirty[INODES][SECTORS];
 	struct rng rng;
 	uint64_t seed;
 	uint32_t node_bytes;
+	struct image image; /* ends in a key */
 };
 
 static void dirty_changed(struct bkeys_dirty *d, uint32_t inode, uint64_t start, int64_t nr)
