@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* bcachectl show: the superblock of a bcache device, also of a damaged one, and what is wrong with it. */
-#include "formats/geometry.h"
+#include "core/admin/json.h"
 #include "formats/super.h"
 #include "tools/signature.h"
 #include "tools/size.h"
@@ -162,8 +162,7 @@ static void print_cache(const struct super *s)
 	else
 		line("journal", "none yet");
 	line("contents", super_sync(s) ? "valid (sync)" : "none: to be initialised (not sync)");
-	line("replacement", "%s", (unsigned)super_replacement(s) < ARRAY_SIZE(replacement_names) ?
-	     replacement_names[super_replacement(s)] : "unknown");
+	line("replacement", "%s", replacement_names[super_replacement(s)]);
 	line("discard", super_discard(s) ? "on" : "off");
 	line("sequence", "%llu", (unsigned long long)s->seq);
 	line("member", "%u of %u", s->nr_this_dev, s->nr_in_set);
@@ -176,14 +175,13 @@ static void print_backing(const struct super *s, uint64_t device_sectors)
 {
 	char label[LABEL_BYTES + 1];
 	uint64_t data_offset = super_data_offset(s);
-	unsigned mode = (unsigned)super_cache_mode(s);
 
 	label_to_text(s->label, label);
 	line("label", "%s", label);
 	line_sectors("data offset", data_offset);
 	if (data_offset < device_sectors)
 		line_sectors("data size", device_sectors - data_offset);
-	line("cache mode", "%s", mode < ARRAY_SIZE(cache_mode_names) ? cache_mode_names[mode] : "unknown");
+	line("cache mode", "%s", cache_mode_names[super_cache_mode(s)]);
 	line("state", "%s", bdev_state_names[super_state(s)]);
 }
 
@@ -209,14 +207,88 @@ static void print_text(const struct view *v)
 	line("verdict", "%s", v->problem[0] ? v->problem : "good");
 }
 
+/* --- as JSON: the object "superblock" has the format's own names and units (sectors) ------------------------------------- */
+
+static void json_cache(struct jout *j, const struct super *s)
+{
+	jout_uint(j, "bucket_size", super_bucket_sectors(s));
+	jout_uint(j, "nbuckets", s->nbuckets_or_data_offset);
+	jout_uint(j, "first_bucket", s->first_bucket);
+	jout_uint(j, "nr_in_set", s->nr_in_set);
+	jout_uint(j, "nr_this_dev", s->nr_this_dev);
+	jout_uint(j, "feature_compat", s->feature_compat);
+	jout_uint(j, "feature_incompat", s->feature_incompat);
+	jout_uint(j, "feature_ro_compat", s->feature_ro_compat);
+	jout_bool(j, "sync", super_sync(s));
+	jout_bool(j, "discard", super_discard(s));
+	jout_string(j, "replacement", replacement_names[super_replacement(s)]);
+	jout_array_begin(j, "journal_buckets");
+	for (unsigned i = 0; i < min(s->keys, (uint16_t)SUPER_KEYS_MAX); i++)
+		jout_uint(j, NULL, s->d[i]);
+	jout_array_end(j);
+}
+
+static void json_backing(struct jout *j, const struct super *s)
+{
+	static const char *const states[] = { "none", "clean", "dirty", "stale" };
+
+	jout_uint(j, "data_offset", super_data_offset(s));
+	jout_string(j, "cache_mode", cache_mode_names[super_cache_mode(s)]);
+	jout_string(j, "state", states[super_state(s)]);
+}
+
+static void json_super(struct jout *j, const struct view *v)
+{
+	const struct super *s = v->super;
+	char text[40];
+
+	jout_object_begin(j, "superblock");
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)s->csum);
+	jout_string(j, "csum", text);
+	snprintf(text, sizeof(text), "%016llx", (unsigned long long)v->csum_expected);
+	jout_string(j, "csum_expected", v->super->keys <= SUPER_KEYS_MAX ? text : NULL);
+	jout_uint(j, "version", s->version);
+	jout_uuid(j, "uuid", s->uuid);
+	jout_uuid(j, "set_uuid", s->set_uuid);
+	jout_bytes(j, "label", s->label, strnlen(s->label, LABEL_BYTES));
+	snprintf(text, sizeof(text), "0x%016llx", (unsigned long long)s->flags);
+	jout_string(j, "flags", text);
+	jout_uint(j, "seq", s->seq);
+	jout_uint(j, "last_mount", s->last_mount);
+	jout_uint(j, "block_size", s->block_sectors);
+	if (super_is_backing(s))
+		json_backing(j, s);
+	else
+		json_cache(j, s);
+	jout_object_end(j);
+}
+
+static void json_view(struct jout *j, const struct view *v)
+{
+	jout_object_begin(j, NULL);
+	jout_string(j, "path", v->path);
+	jout_string(j, "kind", v->recognised ? kind_name(v->super) : NULL);
+	jout_string(j, "problem", v->problem[0] ? v->problem : NULL);
+	if (v->recognised) {
+		jout_uint(j, "device_sectors", v->device_sectors);
+		json_super(j, v);
+	}
+	jout_object_end(j);
+}
+
 /* --- command ------------------------------------------------------------------------------------------------------------- */
 
-static int show_one(const char *path)
+#define JSON_BYTES_PER_DEVICE KIB(32) /* 256 journal buckets included */
+
+/* As text when j is NULL. Complaints go to stderr in both cases. */
+static int show_one(const char *path, struct jout *j)
 {
 	struct view v = { .path = path };
 	int r = examine(&v), status = EXIT_DONE;
 
-	if (v.recognised)
+	if (j)
+		json_view(j, &v);
+	else if (v.recognised)
 		print_text(&v);
 	if (r < 0) {
 		fflush(stdout);
@@ -229,17 +301,45 @@ static int show_one(const char *path)
 	return status;
 }
 
+static int show_json(char **paths, int nr_paths)
+{
+	size_t size_bytes = JSON_BYTES_PER_DEVICE * (size_t)(nr_paths + 1);
+	char *text = malloc(size_bytes);
+	struct printbuf pb;
+	struct jout j;
+	int status = EXIT_DONE;
+
+	if (!text)
+		return tool_fail("out of memory");
+	pb = printbuf_over(text, size_bytes);
+	j = jout_begin(&pb);
+	jout_array_begin(&j, NULL);
+	for (int i = 0; i < nr_paths; i++)
+		status = max(status, show_one(paths[i], &j));
+	jout_array_end(&j);
+	jout_end(&j);
+	fputs(text, stdout);
+	free(text);
+	return status;
+}
+
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
-	int status = EXIT_DONE;
+	int opt, status = EXIT_DONE;
+	bool json = false;
 
-	while (getopt_long(argc, argv, ":", options, NULL) != -1)
-		return tool_usage(&cmd_show, "unknown option %s", argv[optind - 1]);
+	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (opt != 'j')
+			return tool_usage(&cmd_show, "unknown option %s", argv[optind - 1]);
+		json = true;
+	}
 	if (optind == argc)
 		return tool_usage(&cmd_show, "no device given");
-	for (; optind < argc; optind++)
-		status = max(status, show_one(argv[optind]));
+	if (json)
+		return show_json(argv + optind, argc - optind);
+	for (int i = optind; i < argc; i++)
+		status = max(status, show_one(argv[i], NULL));
 	return status;
 }
 

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const struct command *const commands[] = { &cmd_format, &cmd_show };
+static const struct command *const commands[] = { &cmd_format, &cmd_show, &cmd_status };
 
 static void complain(const char *kind, const char *fmt, va_list ap)
 {

@@ -16,7 +16,7 @@ struct command {
 	const char *help;    /* everything that --help prints */
 	int (*run)(int argc, char **argv);
 };
-extern const struct command cmd_format, cmd_show;
+extern const struct command cmd_format, cmd_show, cmd_status;
 
 /* "bcachectl: ..." on stderr, one line. Both return a status, so that they can be returned. */
 int tool_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
