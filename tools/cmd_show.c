@@ -5,16 +5,19 @@
 #include "tools/signature.h"
 #include "tools/size.h"
 #include "tools/tool.h"
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 struct view {
 	const char *path;
 	uint64_t device_sectors;
 	struct super *super;
+	bool in_use;		/* by a daemon, or the kernel */
 	bool recognised;	/* the rest is worth printing */
 	bool csum_good;
 	uint64_t csum_expected;
@@ -53,38 +56,65 @@ static bool magic_is_near(const uint8_t magic[16])
 	return flipped <= 8;
 }
 
-/* Fill in v->super, the verdict and its reason. -errno and a line in v->problem when there is nothing to show. */
-static int examine(struct view *v)
+/* The superblock of a device that somebody uses: just these bytes, without the lock that a second user would need. */
+static int read_in_use(struct view *v)
 {
-	struct printbuf why = PRINTBUF(v->problem);
-	struct super_limits limits;
-	struct signature found = { 0 };
-	struct super *copy;
-	struct blkdev *d;
-	int r = device_open(v->path, true, &d, &why);
+	int fd = open(v->path, O_RDONLY | O_CLOEXEC), r = 0;
+	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END); /* block devices too */
 
+	if (end < 0 || pread(fd, v->super, SUPER_BYTES, SUPER_SECTOR * SECTOR_BYTES) != SUPER_BYTES)
+		r = -EIO;
+	else
+		v->device_sectors = (uint64_t)end / SECTOR_BYTES;
+	if (fd >= 0)
+		close(fd);
+	v->in_use = true;
+	return r;
+}
+
+/* Read what is where the superblock should be. The logical block size stays 0 when it is not known. */
+static int read_super(struct view *v, struct super_limits *limits, struct signature *found, struct printbuf *why)
+{
+	struct blkdev *d;
+	int r = device_open(v->path, true, &d, why);
+
+	if (r == -EBUSY && read_in_use(v) == 0) {
+		printbuf_reset(why);
+		limits->device_sectors = v->device_sectors;
+		return 0;
+	}
 	if (r < 0)
 		return r;
-	v->device_sectors = d->nr_sectors;
-	v->super = aligned_alloc(PAGE_BYTES, 2 * SUPER_BYTES);
-	if (!v->super) {
-		r = -ENOMEM;
-	} else if (d->nr_sectors < SUPER_SECTOR + SUPER_BYTES / SECTOR_BYTES) {
-		pr(&why, "%s: not a bcache device: too small for a superblock (%llu bytes)", v->path,
+	v->device_sectors = limits->device_sectors = d->nr_sectors;
+	limits->logical_block_bytes = d->logical_block_bytes;
+	if (d->nr_sectors < SUPER_SECTOR + SUPER_BYTES / SECTOR_BYTES) {
+		pr(why, "%s: not a bcache device: too small for a superblock (%llu bytes)", v->path,
 		   (unsigned long long)(d->nr_sectors * SECTOR_BYTES));
 		r = -EINVAL;
 	} else {
 		r = device_read(d, SUPER_SECTOR, v->super, SUPER_BYTES / SECTOR_BYTES);
 		if (r >= 0)
-			r = signature_find(d, &found);
+			r = signature_find(d, found);
 		if (r < 0)
-			pr(&why, "%s: cannot read: %s", v->path, strerror(-r));
+			pr(why, "%s: cannot read: %s", v->path, strerror(-r));
 	}
-	limits = (struct super_limits){ d->nr_sectors, d->logical_block_bytes };
 	blk_close(d);
+	return r;
+}
+
+/* Fill in the view: the verdict is the return value, its reason is in v->problem. */
+static int examine(struct view *v)
+{
+	struct printbuf why = PRINTBUF(v->problem);
+	struct super_limits limits = { 0 };
+	struct signature found = { 0 };
+	struct super *copy;
+	int r;
+
+	v->super = aligned_alloc(PAGE_BYTES, 2 * SUPER_BYTES);
+	r = v->super ? read_super(v, &limits, &found, &why) : -ENOMEM;
 	if (r < 0)
 		return r;
-
 	if (!magic_is_near(v->super->magic)) {
 		if (found.name)
 			pr(&why, "%s: not a bcache device: contains data: %s", v->path, found.name);
@@ -189,7 +219,7 @@ static void print_text(const struct view *v)
 {
 	const struct super *s = v->super;
 
-	printf("%s: bcache %s device\n", v->path, kind_name(s));
+	printf("%s: bcache %s device%s\n", v->path, kind_name(s), v->in_use ? ", in use" : "");
 	line_sectors("device size", v->device_sectors);
 	line("version", "%llu (%s)", (unsigned long long)s->version, version_name(s->version));
 	if (v->csum_good)
@@ -268,6 +298,7 @@ static void json_view(struct jout *j, const struct view *v)
 	jout_object_begin(j, NULL);
 	jout_string(j, "path", v->path);
 	jout_string(j, "kind", v->recognised ? kind_name(v->super) : NULL);
+	jout_bool(j, "in_use", v->in_use);
 	jout_string(j, "problem", v->problem[0] ? v->problem : NULL);
 	if (v->recognised) {
 		jout_uint(j, "device_sectors", v->device_sectors);

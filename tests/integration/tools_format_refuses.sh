@@ -46,7 +46,7 @@ keeps ext4.img ext4 -B ext4.img --wipe-bcache
 say "one bad device keeps all from being formatted"
 truncate -s 8M good.img
 keeps good.img 'ext4.img: contains data' -B good.img -B ext4.img
-keeps good.img 'nowhere.img: ' -B good.img nowhere.img
+keeps good.img "'nowhere.img'" -B good.img nowhere.img
 refuses 'ext4.img: contains data' "$CTL" format -C new.img --size 16M -B ext4.img
 [ ! -e new.img ] || fail "a created image was left behind"
 
@@ -54,9 +54,9 @@ say "wrong sizes"
 truncate -s 1M tiny.img
 keeps tiny.img 'tiny.img: Too few buckets: 32, need 128' -C tiny.img -b 32k
 : >empty.img
-keeps empty.img 'empty.img: ' -B empty.img
+keeps empty.img empty.img -B empty.img
 truncate -s 8k stub.img
-keeps stub.img 'stub.img: ' -B stub.img
+keeps stub.img stub.img -B stub.img
 keeps good.img 'not an image of 16777216 bytes' -B good.img --size 16M
 keeps good.img 'Block size' -B good.img -w 1536
 keeps good.img 'Bucket size' -C good.img -b 48k
@@ -77,5 +77,5 @@ keeps good.img 'not a number of sectors, at least 16' -B good.img -o 8
 refuses 'no device given' "$CTL" format
 refuses "unknown command 'fromat'" "$CTL" fromat
 mkdir dir
-refuses 'dir: ' "$CTL" format -B dir
-refuses '/dev/null: ' "$CTL" format -B /dev/null
+refuses "'dir'" "$CTL" format -B dir
+refuses "'/dev/null'" "$CTL" format -B /dev/null

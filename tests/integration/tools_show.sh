@@ -8,7 +8,7 @@ mk_images 16M 32M --writeback --label attic
 unchanged_by cache.img "$CTL" show cache.img >cache.txt
 unchanged_by backing.img "$CTL" show backing.img >backing.txt
 grep -q 'cache.img: bcache cache device' cache.txt
-grep -q 'buckets  *1024, the first at 2' cache.txt
+grep -q 'buckets  *1024, the first at 1' cache.txt
 grep -q "set uuid  *$SET_UUID" backing.txt
 grep -q 'label  *attic' backing.txt
 grep -q 'state  *no cache' backing.txt
@@ -22,7 +22,7 @@ truncate -s 1M zero.img
 refuses 'zero.img: not a bcache device' "$CTL" show zero.img
 : >empty.img
 refuses 'empty.img: not a bcache device' "$CTL" show empty.img
-refuses 'nowhere.img: ' "$CTL" show nowhere.img
+refuses "'nowhere.img'" "$CTL" show nowhere.img
 refuses 'nowhere.img: ' "$CTL" status nowhere.img
 refuses 'no device given' "$CTL" show
 
@@ -54,6 +54,7 @@ while [ $i -lt 272 ]; do
 	i=$((i + 7))
 done
 
+poke 0 "\377"
 say "several devices: all are shown, the status is the worst"
 "$CTL" show cache.img bad.img backing.img >all.txt 2>/dev/null && fail "status 0"
 [ "$(grep -c 'bcache .* device$' all.txt)" -eq 3 ]
