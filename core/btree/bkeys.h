@@ -41,6 +41,7 @@
 
 struct bkeys_set {
 	struct bset *set;
+	uint32_t first_line, nr_lines; /* of the buffer; those in which a key of the set starts */
 	uint64_t base;	   /* line_pos: the lowest END offset of a line's first key ... */
 	uint64_t span;	   /* ... a power of two - 1, about twice the range above it ... */
 	uint32_t inode;	   /* ... and the lowest inode */

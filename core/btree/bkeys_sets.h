@@ -15,7 +15,7 @@ struct bkeys_set *bkeys_add_set(struct bkeys *b, uint32_t offset_bytes);
 /* Build the whole index of a set; line_pos only for written ones. */
 void bset_index_build(struct bkeys *b, struct bkeys_set *s);
 /* Keys from k on were added or moved, those before it were not, or k is the last key now. line_first follows. */
-void bset_index_from(struct bkeys *b, const struct bkeys_set *s, const struct bkey *k);
+void bset_index_from(struct bkeys *b, struct bkeys_set *s, const struct bkey *k);
 /* The END of k was lowered in place. */
 void bset_index_repair(struct bkeys *b, const struct bkeys_set *s, const struct bkey *k);
 

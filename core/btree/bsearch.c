@@ -62,23 +62,7 @@ static struct bkey *line_key(const struct bkeys *b, uint32_t line)
 	return (struct bkey *)(b->buf + (size_t)line * BKEYS_LINE_BYTES + b->line_first[line] * 8u);
 }
 
-/* The lines of a set that a key starts in. */
-struct lines {
-	uint32_t first, nr;
-};
-static struct lines set_lines(const struct bkeys *b, const struct bkeys_set *s)
-{
-	struct lines l = { .first = line_of(b, s->set) };
-
-	if (!s->set->nr_words)
-		return l;
-	l.nr = line_of(b, (const char *)bset_end(s->set) - 1) - l.first + 1;
-	if (b->line_first[l.first + l.nr - 1] == LINE_NONE)
-		l.nr--;
-	return l;
-}
-
-void bset_index_from(struct bkeys *b, const struct bkeys_set *s, const struct bkey *k)
+void bset_index_from(struct bkeys *b, struct bkeys_set *s, const struct bkey *k)
 {
 	const struct bkey *end = bset_end(s->set);
 	uint32_t line = line_of(b, k);
@@ -90,6 +74,7 @@ void bset_index_from(struct bkeys *b, const struct bkeys_set *s, const struct bk
 			line = line_of(b, k);
 			b->line_first[line++] = word_in_line(b, k);
 		}
+	s->nr_lines = line - s->first_line;
 	if (line_of(b, (const char *)end - 1) >= line)
 		b->line_first[line] = LINE_NONE;
 }
@@ -100,16 +85,16 @@ static unsigned bits_of(uint64_t v) { return v ? log2_u64(v) + 1 : 0; }
  * Choose the scale of line_pos. The last line takes no part: its first key is often the bound of the last node (MAX), and one such
  * outlier would press all other lines into one value. Twice the range of the others has room for it when it is none.
  */
-static void choose_scale(const struct bkeys *b, struct bkeys_set *s, struct lines l)
+static void choose_scale(const struct bkeys *b, struct bkeys_set *s)
 {
-	uint32_t last = l.first + (l.nr > 1 ? l.nr - 2 : 0);
-	struct bpos pos = bkey_pos(line_key(b, l.first));
+	uint32_t nr = max(s->nr_lines - 1, 1u);
+	struct bpos pos = bkey_pos(line_key(b, s->first_line));
 	uint64_t low = pos.offset, high = pos.offset;
 	unsigned span_bits, total_bits;
 
 	s->inode = pos.inode;
-	for (uint32_t line = l.first; line <= last; line++) {
-		pos = bkey_pos(line_key(b, line));
+	for (uint32_t i = 0; i < nr; i++) {
+		pos = bkey_pos(line_key(b, s->first_line + i));
 		low = min(low, pos.offset);
 		high = max(high, pos.offset);
 	}
@@ -135,18 +120,17 @@ static uint32_t compress(const struct bkeys_set *s, struct bpos pos)
 
 void bset_index_build(struct bkeys *b, struct bkeys_set *s)
 {
-	struct lines l;
-
-	b->line_first[line_of(b, s->set)] = LINE_NONE; /* left by an earlier user of the buffer */
+	s->first_line = line_of(b, s->set);
+	s->nr_lines = 0;
 	s->indexed = !bkeys_is_open(b, s);
+	b->line_first[s->first_line] = LINE_NONE; /* forget an earlier user of the buffer */
 	if (!s->set->nr_words)
 		return;
 	bset_index_from(b, s, bset_first(s->set));
 	if (!s->indexed)
 		return;
-	l = set_lines(b, s);
-	choose_scale(b, s, l);
-	for (uint32_t line = l.first; line < l.first + l.nr; line++)
+	choose_scale(b, s);
+	for (uint32_t line = s->first_line; line < s->first_line + s->nr_lines; line++)
 		b->line_pos[line] = compress(s, bkey_pos(line_key(b, line)));
 }
 
@@ -216,7 +200,7 @@ static uint32_t count_below(const uint32_t *values, uint32_t nr, uint32_t v)
 	const uint32_t *from = values;
 
 	for (; nr > 1; nr -= nr / 2)
-		from += (from[nr / 2 - 1] < v) * (nr / 2);
+		from += nr / 2 & -(uint32_t)(from[nr / 2 - 1] < v);
 	return (uint32_t)(from - values) + (nr && *from < v);
 }
 
@@ -237,23 +221,23 @@ static uint32_t count_lines_by_key(const struct bkeys *b, uint32_t first, uint32
 }
 
 /* The same by line_pos: smaller values are surely before pos, larger ones surely behind it. */
-static uint32_t count_lines(const struct bkeys *b, const struct bkeys_set *s, struct lines l, struct bpos pos)
+static uint32_t count_lines(const struct bkeys *b, const struct bkeys_set *s, struct bpos pos)
 {
-	const uint32_t *values = b->line_pos + l.first;
+	const uint32_t *values = b->line_pos + s->first_line;
 	uint32_t v = compress(s, pos);
-	uint32_t before = count_below(values, l.nr, v), ties;
+	uint32_t before = count_below(values, s->nr_lines, v), ties = s->nr_lines - before;
 
-	if (before == l.nr || values[before] != v)
+	if (!ties || values[before] != v)
 		return before;
-	ties = v == UINT32_MAX ? l.nr - before : count_below(values + before, l.nr - before, v + 1);
-	return before + count_lines_by_key(b, l.first + before, ties, pos);
+	if (v < UINT32_MAX)
+		ties = count_below(values + before, ties, v + 1);
+	return before + count_lines_by_key(b, s->first_line + before, ties, pos);
 }
 
 struct bkey *bset_search(const struct bkeys *b, const struct bkeys_set *s, struct bpos pos, struct bkey **ret_prev)
 {
-	struct lines l = set_lines(b, s);
-	uint32_t before = s->indexed ? count_lines(b, s, l, pos) : count_lines_by_key(b, l.first, l.nr, pos);
-	struct bkey *k = before ? line_key(b, l.first + before - 1) : bset_first(s->set);
+	uint32_t before = s->indexed ? count_lines(b, s, pos) : count_lines_by_key(b, s->first_line, s->nr_lines, pos);
+	struct bkey *k = before ? line_key(b, s->first_line + before - 1) : bset_first(s->set);
 	struct bkey *end = bset_end(s->set), *prev = NULL;
 
 	for (; k < end && bpos_cmp(bkey_pos(k), pos) <= 0; k = bkey_next(k))
@@ -337,7 +321,7 @@ void bkeys_stats_add(const struct bkeys *b, struct bkeys_stats *st)
 {
 	for (unsigned i = 0; i < b->nr_sets; i++) {
 		const struct bkeys_set *s = &b->sets[i];
-		struct lines l = set_lines(b, s);
+		const uint32_t *pos = b->line_pos + s->first_line;
 
 		if (!s->indexed) {
 			st->open_sets++;
@@ -346,9 +330,9 @@ void bkeys_stats_add(const struct bkeys *b, struct bkeys_stats *st)
 		}
 		st->written_sets++;
 		st->written_bytes += s->set->nr_words * 8ull;
-		st->lines += l.nr;
-		for (uint32_t line = l.first + 1; line < l.first + l.nr; line++)
-			st->ties += b->line_pos[line] == b->line_pos[line - 1];
+		st->lines += s->nr_lines;
+		for (uint32_t line = 1; line < s->nr_lines; line++)
+			st->ties += pos[line] == pos[line - 1];
 	}
 }
 
@@ -416,17 +400,19 @@ static int check_index(const struct bkeys *b, unsigned i, struct printbuf *why)
 {
 	const struct bset *s = b->sets[i].set;
 	const struct bkey *k = bset_first(s), *end = bset_end(s);
+	uint32_t nr_lines = 0;
 	int r = 0;
 
-	if (!s->nr_words)
-		return 0;
 	for (uint32_t line = line_of(b, s); line <= line_of(b, (const char *)end - 1) && !r; line++) {
 		const struct bkey *first = k < end && line_of(b, k) == line ? k : NULL;
 
+		nr_lines += first != NULL;
 		r = check_line(b, i, line, first, why);
 		while (k < end && line_of(b, k) == line)
 			k = bkey_next(k);
 	}
+	if (!r && (b->sets[i].first_line != line_of(b, s) || b->sets[i].nr_lines != nr_lines))
+		r = check_failed(why, i, "wrong number of lines", NULL);
 	return r;
 }
 

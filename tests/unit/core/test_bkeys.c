@@ -405,7 +405,7 @@ static void a_leaf_maps_every_sector_like_a_flat_array(void **state)
 {
 	struct rig *r = malloc(sizeof(*r));
 
-	for (uint64_t seed = 1; seed <= nr_seeds(2000); seed++) {
+	for (uint64_t seed = 1; seed <= nr_seeds(500); seed++) {
 		rig_init(r, seed);
 		for (unsigned n = 100 + (unsigned)rng_below(&r->rng, 200); n > 0; n--)
 			step(r);
@@ -422,7 +422,7 @@ static void a_split_leaf_maps_the_same_in_two_parts(void **state)
 	static struct model low, high;
 	struct rig *r = malloc(sizeof(*r));
 
-	for (uint64_t seed = 1; seed <= nr_seeds(1000); seed++) {
+	for (uint64_t seed = 1; seed <= nr_seeds(500); seed++) {
 		const struct bkey *last;
 		struct bkeys upper;
 		uint32_t words;
