@@ -168,7 +168,8 @@ void bkey_to_text(struct printbuf *pb, const struct bkey *k)
 {
 	unsigned nr_ptrs = min(bkey_ptrs(k), BKEY_PTRS_MAX); /* an unchecked key may be the last thing in its buffer */
 
-	pr(pb, "%u:%llu len %u -> [", bkey_inode(k), (unsigned long long)bkey_start(k), bkey_size(k));
+	/* Signed: the start of a node key means nothing and may lie before 0. */
+	pr(pb, "%u:%lld len %u -> [", bkey_inode(k), (long long)bkey_start(k), bkey_size(k));
 	for (unsigned i = 0; i < nr_ptrs; i++) {
 		if (i)
 			pr(pb, ", ");
