@@ -137,7 +137,7 @@ check-valgrind:
 	@WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(again) check-variant B=build/valgrind OPT='-O1'
 
 unit:
-	@$(again) $(UNIT)
+	@$(again) $(if $(T),$(foreach u,$(UNIT),$(if $(findstring $(T),$(u)),$(u))),$(UNIT))
 	@$(RUN) $(UNIT)
 lint:
 	@$(RUN) $(LINT)
