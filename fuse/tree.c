@@ -121,6 +121,8 @@ struct tree_node *tree_node_get(struct tree *t, const char *path)
 			continue;
 		if (n->vanished) {
 			n->vanished = false;
+			n->changed = false; /* that was another object */
+			n->mtime_s = 0;
 			n->generation++;
 		}
 		return n;
