@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * The journal: index updates become durable in small sequential writes (behaviour.md §6, format.md §11).
+ *
+ * Vocabulary: an *entry* (jset) collects the keys of many operations; `seq` numbers entries. One entry is *open* (being filled), at most one
+ * is *in flight*. A *pin* counts, per entry, what still needs it: the open buffer itself, operations between append and insert, and btree nodes
+ * whose unwritten set holds keys of it. last_seq = oldest entry with a pin; replay starts there. It is sampled when an entry is written.
+ *
+ * Group commit: while an entry is in flight, everybody appends to the open one. Every write is: flush of the cache device, then the entry with
+ * FUA (R6.2). So a durable entry makes durable all data writes that completed before it was started (R2.9).
+ *
+ * The ring: njournal buckets used in consecutive order. Bucket i+1 may be entered only when its newest entry is older than the last_seq of
+ * the newest *durable* entry (R6.4). The last block of each bucket is kept for one empty entry that publishes a newer last_seq when that
+ * is what is missing. In normal running two more buckets are kept free, as the kernel does (R6.3), for replay after a crash.
+ *
+ * Crash at any point: the newest valid entry names root, uuid bucket, prio chain and last_seq; entries [last_seq, seq] exist. (I-7, I-8)
+ *
+ * Waiting: journal_append() waits for space: it needs node writes and journal writes, never a structural lock (R0.6).
+ */
+#include "core/engine/sync.h"
+#include "formats/geometry.h"
+#include "formats/jset.h"
+
+struct cset;
+struct keylist;
+struct printbuf;
+
+#define JOURNAL_DELAY_MS_DEFAULT 100
+
+struct journal_buffer {
+	struct jset *jset;     /* JSET_BYTES_MAX, page-aligned */
+	bool dirty;	       /* holds keys */
+	bool need_write;       /* somebody waits, or the timer fired */
+};
+
+/* An entry found on disk at start. */
+struct journal_found {
+	uint64_t seq;
+	uint32_t bucket_index;
+	struct jset *jset; /* owned */
+};
+
+struct journal {
+	struct cset *c;
+	uint64_t seq;		/* of the open entry */
+	uint64_t written_seq;	/* newest entry handed to the device */
+	uint64_t durable_seq;	/* newest entry known to be on the device */
+	uint64_t durable_last_seq; /* last_seq recorded in that entry */
+	struct journal_buffer buf[2];
+	unsigned open_buf;	/* index of the open one */
+	bool in_flight;
+
+	uint32_t *pins;		/* ring by seq: counts of entries oldest_seq .. seq */
+	uint64_t cap_pins;	/* power of two */
+	uint64_t oldest_seq;	/* = last_seq in memory */
+
+	uint32_t nr_buckets;	/* of the journal */
+	uint32_t first_bucket;
+	uint64_t *bucket_seq;	/* newest entry in each journal bucket, 0 = none needed */
+	uint32_t cur;		/* index of the bucket being filled */
+	uint32_t blocks_free;	/* left in it, the publishing block included */
+	bool reserve;		/* running: keep spare buckets for the next recovery */
+
+	struct wait_queue space;   /* for room in the open entry or the ring */
+	struct wait_queue durable; /* an entry became durable, or the journal failed */
+	struct wait_queue work;	   /* the writer fiber's */
+	struct fiber *writer;
+	struct timer delay_timer;
+	uint32_t delay_ms;
+	bool running, stopping;
+	bool replaying;
+
+	struct journal_found *found; /* between journal_read() and journal_replay() */
+	size_t nr_found, cap_found;
+	uint64_t replayed_keys, skipped_keys, replayed_entries;
+
+	uint64_t nr_reclaim, nr_reclaimed_buckets, nr_flush_write, nr_entries, nr_bytes;
+};
+
+MUST_CHECK int journal_init(struct cset *c);
+void journal_release(struct cset *c);
+
+/* --- start-up ------------------------------------------------------------------------------------------------------------ */
+
+/* Read all journal buckets; keep the entries [last_seq, newest]. -ENODATA: no entry. -EUCLEAN: entries are missing (§6.10). */
+FIBER_FN MUST_CHECK int journal_read(struct cset *c, struct printbuf *why);
+const struct jset *journal_newest(const struct journal *j);
+/* Pins for every found entry and for the buckets its keys name; adopts newer gens (§6.9). */
+void journal_mark(struct cset *c);
+/* Open a new entry behind the newest, in the next bucket, and start the writer. A new set starts at index 1 with seq 1. */
+MUST_CHECK int journal_start(struct cset *c);
+/* Insert the keys of all found entries in order, dropping pins on the way; frees `found`. */
+FIBER_FN MUST_CHECK int journal_replay(struct cset *c, struct printbuf *why);
+
+/* --- running ------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Append keys to the open entry; on return they have one pin on ret_seq, to be dropped with journal_unpin() after they are in the btree.
+ * Waits for space. -EROFS: the set failed. Inside one operation, append comes before insert (R2.10).
+ */
+FIBER_FN MUST_CHECK int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq);
+/* Wait until entry seq is durable. 0, or -EROFS when the journal failed. */
+FIBER_FN MUST_CHECK int journal_wait(struct cset *c, uint64_t seq);
+/* Everything appended so far is durable on return; writes nothing when it already is. */
+FIBER_FN MUST_CHECK int journal_flush(struct cset *c);
+/* Write an entry that carries the current root, uuid and prio pointers, and wait for it. */
+FIBER_FN MUST_CHECK int journal_meta(struct cset *c);
+static inline void journal_pin(struct journal *j, uint64_t seq)
+{
+	assert(seq >= j->oldest_seq && seq <= j->seq);
+	j->pins[seq & (j->cap_pins - 1)]++;
+}
+void journal_unpin(struct journal *j, uint64_t seq);
+static inline uint64_t journal_active_entries(const struct journal *j) { return j->seq - j->oldest_seq + 1; }
+/* Write the open entry if it holds keys, stop the writer. */
+FIBER_FN void journal_stop(struct cset *c);
+/* The set failed: wake everybody who waits. */
+void journal_fail(struct cset *c);
+/* Words of keys one append may carry: fits a one-block entry (R6.1). */
+uint32_t journal_append_max_words(const struct cset *c);

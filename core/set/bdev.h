@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * An exported device: a backing device (cached or passing through), or a flash-only volume (backing == NULL).
+ *
+ * Life of a backing device (behaviour.md §1.5-§1.9):
+ *
+ *     register ──> waiting ──(set appears: attach)──> cached + running ──detach──> detaching ──> running, no cache
+ *        │            └──(forced `running`: superblock STALE first)──> running, no cache                 │
+ *        └─(state NONE/STALE)──> running, no cache ──attach──> cached + running                           stop: closing ──> gone
+ *
+ * References: `count` are users of the cache set (requests in flight, the attachment itself); `opens` are handles of the data file. A closing device
+ * goes away when both are zero.
+ */
+#include "core/admin/stats.h"
+#include "core/io/blk.h"
+#include "core/request/policy.h"
+#include "core/request/range.h"
+#include "core/writeback/writeback.h"
+#include "formats/super.h"
+
+struct bcf;
+struct cset;
+
+struct bdev {
+	struct list link;	  /* bcf->bdevs */
+	struct bcf *bcf;
+	struct cset *set;	  /* NULL: not attached */
+	struct blkdev *backing;	  /* NULL: flash-only volume */
+	struct flush_group backing_flush;
+	struct super *super;	  /* 4096 bytes, page-aligned; NULL for volumes */
+	struct fmutex super_lock; /* superblock writes */
+	unsigned number;	  /* devN */
+	char name[16];
+	uint32_t inode;		  /* slot in the set's uuid table while attached */
+	uint64_t data_offset;	  /* sectors before the data; 0 for volumes */
+	uint64_t nr_sectors;	  /* exported size */
+	bool running;		  /* has a data file */
+	bool detaching, closing, io_disable;
+	char error[160];	  /* why it stopped working, for status */
+	unsigned count;		  /* requests in flight, with or without cache */
+	struct wait_queue count_zero;
+	unsigned opens;
+	unsigned pass_through;	  /* requests in flight that do not know the cache (R1.4) */
+	bool quiesce;		  /* attach in progress: new requests wait */
+	struct wait_queue quiesced;
+
+	struct range_lock ranges;
+	struct seq_detector seq;
+	uint64_t sequential_cutoff_bytes;
+	struct writeback writeback;
+	struct stats stats;
+	uint64_t bypass_reasons[BYPASS_REASONS]; /* requests */
+	uint32_t io_errors, io_error_limit;
+	unsigned stop_when_cache_set_failed; /* 0 auto, 1 always */
+	unsigned readahead_cache_policy;     /* stored, inert: 0 all, 1 meta-only */
+	unsigned fills_in_flight;
+	struct wait_queue fills_zero;
+};
+
+static inline bool bdev_is_flash(const struct bdev *d) { return !d->backing; }
+static inline enum cache_mode bdev_cache_mode(const struct bdev *d)
+{
+	return d->super ? super_cache_mode(d->super) : CACHE_MODE_WRITEBACK;
+}
+static inline enum bdev_state bdev_state(const struct bdev *d) { return d->super ? super_state(d->super) : BDEV_STATE_DIRTY; }
+
+/* Take over an opened device with a validated superblock (owned from here on, also on failure). */
+MUST_CHECK int bdev_new(struct bcf *b, struct blkdev *backing, struct super *super, struct bdev **ret);
+MUST_CHECK int bdev_new_flash(struct cset *c, uint32_t slot, struct bdev **ret);
+/* Write the superblock and flush: durable when it returns 0 (R1.1, R1.6). */
+FIBER_FN MUST_CHECK int bdev_write_super(struct bdev *d);
+/* Change cache_mode / state / label and write the superblock if that changes anything. */
+FIBER_FN MUST_CHECK int bdev_set_cache_mode(struct bdev *d, enum cache_mode m);
+FIBER_FN MUST_CHECK int bdev_set_label(struct bdev *d, const char *label, size_t len);
+/* Export (§1.6). -EBUSY: already running. A device with state CLEAN or DIRTY and no set is marked STALE first, durably. */
+FIBER_FN MUST_CHECK int bdev_run(struct bdev *d);
+/* §1.7. explicit: the user named this set. why: the reason of a refusal. */
+FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why);
+/* §1.8: begins; the writeback fiber finishes it (bdev_detach_finish). */
+void bdev_detach(struct bdev *d);
+/* Ask the device to go away; asynchronous, dirty data stays in the cache. */
+void bdev_stop(struct bdev *d);
+/* Stop and wait until it is gone. */
+FIBER_FN void bdev_stop_sync(struct bdev *d);
+/* A backing I/O failed: counts, and disables the device at the limit (§1.10). */
+void bdev_io_error(struct bdev *d, const char *what, int error);
+void bdev_get(struct bdev *d);
+void bdev_put(struct bdev *d);

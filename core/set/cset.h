@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * A cache set: one cache device, its index, journal and allocator, and the devices attached to it. Object graph and states.
+ *
+ *     STARTING ──recovery done──> RUNNING ──stop / unregister──> STOPPING ──> gone
+ *         └────────────┬────────────┘
+ *                  cset_error(): `io_disable` set for good, every wait ends, then the set is stopped; the devices follow their policy (§1.10)
+ *
+ * Uncertainty is sticky: after a failed metadata write or flush, memory and disk may disagree, and nothing more is written.
+ */
+#include "core/admin/stats.h"
+#include "core/btree/btree.h"
+#include "core/io/blk.h"
+#include "core/journal/journal.h"
+#include "core/request/policy.h"
+#include "core/space/alloc.h"
+#include "core/space/gc.h"
+#include "core/space/open_bucket.h"
+#include "formats/super.h"
+
+struct bcf;
+struct bdev;
+
+enum cset_state { CSET_STARTING, CSET_RUNNING, CSET_STOPPING };
+
+struct cset {
+	struct list link; /* bcf->csets */
+	struct bcf *bcf;
+	enum cset_state state;
+	bool io_disable;	/* failed: all metadata writes and all requests refuse */
+	bool unregistering;	/* stop, but detach the devices first */
+	char error[256];	/* why it failed; "" = it has not */
+	struct fiber *stopper;	/* runs the stop; NULL while running */
+	struct wait_queue gone;
+
+	/* cache0 */
+	struct blkdev *cache;
+	struct super *super;	/* 4096 bytes, page-aligned */
+	struct fmutex super_lock;
+	struct geometry g;
+	uint64_t set_magic;
+	char uuid_text[37];
+	uint64_t io_errors;	/* << 20, decaying */
+	uint32_t io_error_limit;
+	uint32_t io_error_halflife; /* I/Os, stored / 88 */
+	uint32_t io_error_count;    /* I/Os since the last decay step */
+	uint64_t data_sectors_written, btree_sectors_written, meta_sectors_written;
+
+	struct alloc alloc;
+	struct open_buckets open_buckets;
+	struct journal journal;
+	struct btree btree;
+	struct gc gc;
+	struct congestion congestion;
+
+	/* uuid table */
+	struct uuid_entry *uuids; /* g.nr_uuids, meta_bytes, page-aligned */
+	struct bkey_buf uuid_bucket;
+	struct fmutex uuid_lock;
+	struct bdev **devices;	  /* by slot */
+	uint64_t flash_dirty_sectors;
+
+	unsigned cutoff_writeback, cutoff_writeback_sync;
+	bool errors_panic;
+	bool copy_gc_enabled, shrinker_disabled, idle_max_writeback_rate;
+	unsigned requests_in_flight;
+	uint64_t idle_counter;
+	uint64_t cache_read_races;
+	uint64_t writeback_keys_done, writeback_keys_failed;
+	size_t fill_bytes;	/* buffers of fills in flight */
+	struct stats stats;
+	struct time_stats time_gc, time_split, time_sort, time_read;
+};
+
+static inline struct bucket *cset_bucket(const struct cset *c, uint64_t b)
+{
+	assert(b < c->g.nr_buckets);
+	return &c->alloc.buckets[b];
+}
+static inline struct bucket *ptr_bucket(const struct cset *c, uint64_t ptr) { return cset_bucket(c, geometry_bucket(&c->g, ptr_sector(ptr))); }
+static inline uint8_t ptr_stale(const struct cset *c, uint64_t ptr) { return gen_after(ptr_bucket(c, ptr)->gen, ptr_gen(ptr)); }
+
+/* One pointer word after another; keys we write have one (T-3). */
+#define bkey_for_each_ptr(k, i) for (unsigned i = 0; i < bkey_ptrs(k); i++)
+
+/* Recovery or first start (behaviour.md §1.4). Takes over cache and super, also on failure. */
+FIBER_FN MUST_CHECK int cset_new(struct bcf *b, struct blkdev *cache, struct super *super, struct cset **ret, struct printbuf *why);
+/* The set can no longer be trusted: sticky, asynchronous, callable anywhere. Only the first message counts. Returns -EROFS for convenience. */
+int cset_error(struct cset *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Count an I/O of the cache device; at the error limit the set fails (§1.10). */
+void cset_io_done(struct cset *c, const char *what, int error);
+/* Superblock: seq + 1, version >= 3, last_mount; written and flushed (R1.1). */
+FIBER_FN MUST_CHECK int cset_write_super(struct cset *c);
+/* Asynchronous; unregister detaches (and so writes back) first. */
+void cset_stop(struct cset *c, bool unregister);
+FIBER_FN void cset_stop_sync(struct cset *c);
+
+/* uuid table (volume.c). Slots are found by uuid, or -1. */
+int uuid_slot_find(const struct cset *c, const uint8_t uuid[16]);
+int uuid_slot_free(const struct cset *c);
+/* Write the whole table to a new bucket and wait for the journal entry that names it (§1.11). Takes uuid_lock. */
+FIBER_FN MUST_CHECK int uuid_table_write(struct cset *c);
+/* Start every flash-only volume in the table; bad ones are logged and skipped. */
+FIBER_FN void volumes_start(struct cset *c);

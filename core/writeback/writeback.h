@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * Writeback: copy dirty extents to the backing device in LBA order at a controlled rate, then mark them clean (behaviour.md §8).
+ *
+ * One fiber per attached backing device. It fills a keybuf (a bounded, ordered set of dirty keys found in the index) and works through it
+ * in batches:
+ *     read the batch from the cache  →  write it to backing in LBA order  →  one backing flush  →  make the keys clean.
+ * The flush comes before any key of the batch becomes clean (R8.3, I-9). Clean keys are journalled: range try-lock, look up which parts still
+ * match, append those to the journal, insert with REPLACE, unlock (R3.4, R8.5). A contended or failed key stays dirty for a later pass.
+ *
+ * Keys of the running batch are *started*: a write that overlaps one goes to the cache as writeback (I-15), gc marks their buckets dirty
+ * (I-18). No lock is held during I/O (R8.4).
+ *
+ * has_dirty (R8.1, I-20): set before the first dirty key is inserted, and the DIRTY superblock is durable before that write is acknowledged
+ * (R1.6). Cleared in one atomic stretch after a complete scan that found nothing, if no writeback-mode write was in flight or ended
+ * since the scan began (dirty_writers, dirty_generation). Then CLEAN is written: everything clean is flushed to backing and journalled before (R8.2).
+ */
+#include "core/engine/sync.h"
+#include "core/writeback/rate.h"
+#include "formats/bkey.h"
+
+struct bdev;
+
+#define KEYBUF_KEYS 500
+#define WRITEBACK_BATCH_KEYS_DEFAULT 64
+#define WRITEBACK_BATCH_SECTORS 8192
+
+struct keybuf_key {
+	struct bkey_buf key;
+	bool dropped; /* overwritten before it was started */
+};
+struct keybuf {
+	struct keybuf_key keys[KEYBUF_KEYS]; /* ascending, not overlapping */
+	unsigned nr;
+	unsigned next;		/* keys before this one are started */
+	uint64_t last_scanned;	/* sector where the next scan continues */
+};
+
+struct writeback {
+	struct fiber *fiber;
+	struct wait_queue wake;
+	struct wait_queue idle;	       /* somebody waits for "nothing dirty" */
+	struct keybuf keybuf;
+	bool has_dirty;
+	bool running;		       /* writeback_running */
+	bool stopping;
+	bool detach_done;
+	uint64_t dirty_sectors;	       /* exact, kept by the btree */
+	uint64_t dirty_generation;     /* + 1 for each writeback-mode write that finished */
+	unsigned dirty_writers;	       /* writeback-mode writes in flight */
+	uint32_t delay_s;
+	uint32_t batch_keys;	       /* tunable (T-16) */
+	bool metadata;		       /* writeback_metadata: stored, inert */
+	struct rate_tunables tunables;
+	struct rate_state rate;
+	struct timer rate_timer;
+	uint64_t keys_done, keys_failed, sectors_written;
+	unsigned failures;	       /* passes in a row that ended with an I/O error */
+};
+
+void writeback_init(struct bdev *d);
+/* After attach: count dirty sectors in the index (§8.9), start the fiber. */
+FIBER_FN MUST_CHECK int writeback_start(struct bdev *d);
+FIBER_FN void writeback_stop(struct bdev *d);
+void writeback_wake(struct bdev *d);
+/*
+ * A write to [start, end) begins: drop unstarted keys that overlap; true if a started one does, which forces the write to be writeback.
+ */
+bool writeback_overlaps(struct bdev *d, uint64_t start, uint64_t end);
+/* A writeback-mode write begins / ends. begin makes the DIRTY state durable if it is the first (R1.6). */
+FIBER_FN MUST_CHECK int writeback_write_begin(struct bdev *d);
+void writeback_write_end(struct bdev *d);
+/* The btree tells every change of dirty sectors. */
+void writeback_account(struct bdev *d, int64_t nr_sectors);
+/* Call fn for every key that is queued or being written back (gc). */
+void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct bkey *k), void *ctx);
+/* Write back everything now; returns when nothing was dirty once. -EINTR, -ENOTCONN, -EIO when it cannot. */
+FIBER_FN MUST_CHECK int writeback_flush(struct bdev *d);
