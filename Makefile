@@ -41,6 +41,10 @@ $(B)/%.a:
 $(B)/bcache-fuse: $(FUSE) $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_FUSE)
+# The mount over plain memory instead of the cache: tests of fuse/ alone, and the transport's ceiling for benchmarks.
+$(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_FUSE)
 $(B)/bcachectl: $(TOOLS) $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)

@@ -489,7 +489,7 @@ static int read_whole(int fd, char *text, size_t size_bytes, size_t *ret_len_byt
 static int load_file(struct config *c, const char *path, struct printbuf *why)
 {
 	char *text = NULL;
-	size_t len_bytes;
+	size_t len_bytes = 0;
 	int r, fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0) {
