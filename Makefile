@@ -91,6 +91,15 @@ $(UNIT_FUSE): $(B)/%: $(B)/%.o $(B)/fuse/tree.o $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(link) -lcmocka $(LIBS_CORE)
 
+# The mount over plain memory instead of the cache: tests of fuse/ alone, and the transport's ceiling for benchmarks.
+$(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) $(LIBS_FUSE)
+BENCH := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+$(BENCH): $(B)/%: $(B)/%.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) $(LIBS_CORE)
+
 # --- running it ---
 
 # What needs packages first builds in a second make: $(again) TARGET, with all processors.
@@ -116,7 +125,7 @@ GOLDEN      := $(wildcard tests/golden/run)
 INTEROP     := $(filter-out tests/interop/functions.sh,$(wildcard tests/interop/*.sh))
 RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
 
-test-programs: all $(UNIT) $(if $(SIM_SEEDS),$(B)/sim)
+test-programs: all $(UNIT) $(B)/bcache-fuse-stub $(if $(SIM_SEEDS),$(B)/sim)
 
 check: packages-check
 	@$(again) test-programs
@@ -159,8 +168,9 @@ cover:
 	@tests/lib/coverage build/cover
 
 bench: packages-check
-	@$(again) all
-	@B=$(B) tests/bench/run.sh
+	@$(again) all $(BENCH) $(B)/bcache-fuse-stub
+	@for b in $(BENCH); do echo "== $$b" && $$b || exit 1; done
+	@if [ -x tests/bench/run.sh ]; then B=$(B) tests/bench/run.sh; fi
 
 # --- installing ---
 
