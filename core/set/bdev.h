@@ -79,6 +79,8 @@ FIBER_FN MUST_CHECK int bdev_run(struct bdev *d);
 FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why);
 /* §1.8: begins; the writeback fiber finishes it (bdev_detach_finish). */
 void bdev_detach(struct bdev *d);
+/* Nothing is dirty any more: superblock CLEAN, then NONE, then the slot (R1.5). Called once, on the writeback fiber, which then ends. */
+FIBER_FN void bdev_detach_finish(struct bdev *d);
 /* Ask the device to go away; asynchronous, dirty data stays in the cache. */
 void bdev_stop(struct bdev *d);
 /* Stop and wait until it is gone. */
