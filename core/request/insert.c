@@ -99,7 +99,7 @@ static int index_keys(struct cset *c, const struct keylist *keys, uint64_t *ret_
 }
 
 /* Index fills: one compare-and-swap per key, not journalled (a fill lost in a crash is a miss). */
-static int index_fills(struct insert_op *op, const struct keylist *keys)
+static int __attribute__((noinline)) index_fills(struct insert_op *op, const struct keylist *keys)
 {
 	struct cset *c = op->d->set;
 	struct keylist one;
