@@ -79,7 +79,15 @@ static inline uint64_t ptr_make(unsigned dev, uint64_t sector, uint8_t gen)
 {
 	return ((uint64_t)dev << 51) | (sector << 8) | gen;
 }
-static inline uint64_t ptr_add(uint64_t p, uint64_t sectors) { return p + (sectors << 8); }
+/*
+ * The sum stays inside PTR_OFFSET. A placeholder's offset is random: a carry out of it would turn device 4095 into
+ * device 0 and "no data" into foreign data.
+ */
+static inline uint64_t ptr_add(uint64_t p, uint64_t sectors)
+{
+	bits_set(&p, 8, 43, ptr_sector(p) + sectors);
+	return p;
+}
 static inline bool ptr_available(uint64_t p) { return ptr_dev(p) < 8; }
 
 /* How much newer gen a is than gen b; 0 when b is not older (format.md §7.1). */
@@ -112,6 +120,12 @@ bool bkey_mergeable(const struct bkey *l, const struct bkey *r, const struct geo
 enum bkey_merge { BKEY_MERGE_NONE, BKEY_MERGE_PARTIAL, BKEY_MERGE_FULL };
 /* Merge r into l. FULL: r is gone. PARTIAL: l grew to BKEY_SIZE_MAX and r was cut in front; both stay. */
 enum bkey_merge bkey_try_merge(struct bkey *l, struct bkey *r, const struct geometry *g);
+
+/*
+ * Words that whole keys occupy at the front of nr_words; equals nr_words exactly when the run is well formed. A key that
+ * claims more than BKEY_PTRS_MAX pointers ends the walk: it would not fit a bkey_buf.
+ */
+uint32_t bkey_walk_words(const uint64_t *words, uint32_t nr_words);
 
 /*
  * Judges. 0, or -EUCLEAN with the reason in words. They look at the key and the geometry alone, not at gens.

@@ -23,7 +23,8 @@ struct node_extent {
 };
 
 /*
- * Judge the whole image. 0: ret is filled and torn_tail is false. With accept_torn, a torn tail is 0 as well and says so.
+ * Judge the whole image. 0: ret is filled and torn_tail is false. With accept_torn, a torn tail is 0 as well and says so;
+ * why then tells what was dropped.
  * -EBADMSG / -EUCLEAN: damage, described in why with the byte offset in the node.
  * Checks every set, the hole rule (no later block with the same seq) and that no key exceeds the node's bound.
  */

@@ -60,12 +60,15 @@ static inline bool super_is_backing(const struct super *s)
 {
 	return s->version == SUPER_BACKING || s->version == SUPER_BACKING_OFFSET || s->version == SUPER_BACKING_FEATURES;
 }
-uint32_t super_bucket_sectors(const struct super *s);
+uint32_t super_bucket_sectors(const struct super *s); /* 0: no possible size */
 uint64_t super_data_offset(const struct super *s); /* backing: sectors before the data */
 uint64_t super_set_magic(const struct super *s);
 void super_geometry(const struct super *s, struct geometry *g);
 
-/* Flag fields (format.md §4.3). */
+/*
+ * Flag fields (format.md §4.3). Values without a meaning read as 0, writethrough or LRU, so that the name tables can be
+ * indexed with them; the bits on disk stay as they are.
+ */
 bool super_sync(const struct super *s);
 void super_set_sync(struct super *s, bool on);
 bool super_discard(const struct super *s);

@@ -37,6 +37,7 @@ struct bdev {
 	uint64_t nr_sectors;	  /* exported size */
 	bool running;		  /* has a data file */
 	bool detaching, closing, io_disable;
+	struct fiber *stopper;	  /* waits for the last user of a closing device */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
 	struct wait_queue count_zero;
@@ -70,7 +71,9 @@ MUST_CHECK int bdev_new(struct bcf *b, struct blkdev *backing, struct super *sup
 MUST_CHECK int bdev_new_flash(struct cset *c, uint32_t slot, struct bdev **ret);
 /* Write the superblock and flush: durable when it returns 0 (R1.1, R1.6). */
 FIBER_FN MUST_CHECK int bdev_write_super(struct bdev *d);
-/* Change cache_mode / state / label and write the superblock if that changes anything. */
+/* Set the state and write the superblock if that changes anything. */
+FIBER_FN MUST_CHECK int bdev_set_state(struct bdev *d, enum bdev_state st);
+/* Change cache_mode / label and write the superblock if that changes anything. */
 FIBER_FN MUST_CHECK int bdev_set_cache_mode(struct bdev *d, enum cache_mode m);
 FIBER_FN MUST_CHECK int bdev_set_label(struct bdev *d, const char *label, size_t len);
 /* Export (§1.6). -EBUSY: already running. A device with state CLEAN or DIRTY and no set is marked STALE first, durably. */
@@ -83,9 +86,10 @@ void bdev_detach(struct bdev *d);
 FIBER_FN void bdev_detach_finish(struct bdev *d);
 /* Ask the device to go away; asynchronous, dirty data stays in the cache. */
 void bdev_stop(struct bdev *d);
-/* Stop and wait until it is gone. */
-FIBER_FN void bdev_stop_sync(struct bdev *d);
+/* Its set failed: clean devices go on without a cache, dirty ones are disabled and stopped (§1.10, I-27). */
+FIBER_FN void bdev_set_failed(struct bdev *d);
 /* A backing I/O failed: counts, and disables the device at the limit (§1.10). */
 void bdev_io_error(struct bdev *d, const char *what, int error);
+/* A request begins / ends; the device and its set stay while any is in flight. */
 void bdev_get(struct bdev *d);
 void bdev_put(struct bdev *d);
