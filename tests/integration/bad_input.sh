@@ -64,20 +64,23 @@ refused 'backing.img*' --backing "$WORK/backing.img"
 refuses 'backing.img' timeout 30 "$BCF" -f --cache "$WORK/other.img" --backing "$WORK/backing.img" "$MNT"
 
 say "a cache without its backing device: nothing to serve, but no error: the device may come later"
-NO_IMAGES=1 start_daemon --cache "$WORK/cache.img"
+NO_IMAGES=1
+start_daemon --cache "$WORK/cache.img"
 ! test -e "$MNT/dev0" || fail "there is a device"
 echo "$WORK/backing.img" >"$MNT/.ctl/register"
 [ "$want" = "$(sha "$MNT/dev0")" ] || fail "registered later, its content is another"
 stop_daemon
 
 say "the reverse: the backing device first, the cache later"
-NO_IMAGES=1 start_daemon
+start_daemon
 echo "$WORK/backing.img" >"$MNT/.ctl/register"
 ! test -e "$MNT/dev0" || fail "a dirty device is served without its cache"
 [ "$(ctl_get dev0/running)" = 0 ] || fail "it runs"
 echo "$WORK/cache.img" >"$MNT/.ctl/register"
 [ "$want" = "$(sha "$MNT/dev0")" ] || fail "with the cache registered later, its content is another"
 stop_daemon
+
+NO_IMAGES=
 
 say "configuration"
 echo '{ "devicez": [] }' >bad.conf
