@@ -90,7 +90,7 @@ static void make_formats(struct world *w)
 {
 	struct prng *r = &w->rng;
 	struct super_format *c = &w->cache_format;
-	uint64_t nr_buckets = rng_between(r, BUCKETS_MIN, 600);
+	uint64_t nr_buckets = rng_percent(r, 50) ? rng_between(r, BUCKETS_MIN, 600) : rng_between(r, KERNEL_BUCKETS_MIN, 1500);
 
 	c->block_sectors = 1u << prng_below(r, 4);
 	c->bucket_sectors = 1u << rng_between(r, 3, 7);
