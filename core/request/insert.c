@@ -94,7 +94,7 @@ static int index_keys(struct cset *c, const struct keylist *keys, uint64_t *ret_
 	}
 	*ret_seq = seq;
 	r = btree_insert(c, keys, seq, NULL);
-	journal_unpin(&c->journal, seq);
+	journal_release_keys(&c->journal, seq);
 	return r;
 }
 
