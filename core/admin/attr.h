@@ -141,5 +141,7 @@ void bucket_census_take(const struct cset *c, struct bucket_census *ret);
 const char *attr_set_state(const struct cset *c);
 unsigned attr_root_usage_percent(const struct cset *c);
 uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on purpose */
+/* Control characters become blanks: for texts that end up in a line of a file or a log. */
+void attr_one_line(char *text);
 /* "2026-01-31T12:00:00.000Z" */
 void attr_time_text(struct printbuf *out, uint64_t real_s);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "core/admin/ctl.h"
+#include "core/admin/log.h"
 #include "tests/unit/core/unit.h"
 
 #define SET_UUID "11111111-2222-3333-4444-555555555555"
@@ -100,6 +101,7 @@ static void join_set(unsigned n, uint32_t slot, const char *uuid, const char *la
 
 static int world_new(void **state)
 {
+	log_set_level(LOG_LEVEL_ERROR);
 	memset(&w, 0, sizeof(w));
 	list_init(&w.b.csets);
 	list_init(&w.b.bdevs);
