@@ -13,9 +13,7 @@
  */
 #include "core/set/instance.h"
 
-#ifndef BCF_VERSION
 #define BCF_VERSION "0.1.0"
-#endif
 
 enum attr_dir {
 	ATTR_DIR_ROOT,	   /* .ctl */
@@ -118,7 +116,7 @@ MUST_CHECK int attr_show(const struct attr *a, const struct attr_object *o, stru
 FIBER_FN MUST_CHECK int attr_store(const struct attr *a, const struct attr_object *o, const char *text, size_t len_bytes, struct printbuf *why);
 /* Only the parsing, without clamping. -EINVAL, -ERANGE. */
 MUST_CHECK int attr_parse(const struct attr *a, const char *text, size_t len_bytes, struct attr_value *ret, struct printbuf *why);
-/* Put every default of the table into its field: for objects under construction. */
+/* Put every default of the table into its field (rows without store()): for objects under construction. */
 void attr_apply_defaults(enum attr_dir dir, const struct attr_object *o);
 
 void attr_list_text(struct printbuf *out, const char *const *words, uint64_t current); /* with newline */

@@ -33,10 +33,22 @@ struct engine_ops {
 	FIBER_FN void (*offload)(struct engine *e, void (*fn)(void *), void *arg);
 };
 
-/* A function that looks for work without sleeping (a transport's descriptor). Returns true if it found some. */
+/*
+ * A function that looks for work without sleeping (a transport's descriptor). Returns true if it found some. Called once per
+ * loop turn and while the loop spins, outside any fiber. It may remove itself, but no other poller.
+ * before_sleep (may be NULL) is the last call before the loop sleeps: here the owner makes sure that new work ends the sleep.
+ * See "waiting for a descriptor" in engine_uring.h.
+ */
 struct engine_poller {
 	struct list link;
 	bool (*poll)(struct engine_poller *p);
+	void (*before_sleep)(struct engine_poller *p);
+};
+
+/* Something to do on the loop, outside any fiber, once, soon. See engine_call_soon(). */
+struct engine_call {
+	struct list link;
+	void (*fn)(struct engine_call *c);
 };
 
 /* Common part of every backend; backends embed it first. */
@@ -46,9 +58,13 @@ struct engine {
 	size_t nr_ready;
 	struct fiber *running;	   /* NULL: the loop itself */
 	struct list pollers;
-	struct timer **timers;	   /* binary min-heap by due_ns */
+	struct list calls;	   /* engine_call_soon() */
+	struct timer **timers;	   /* binary min-heap by due_ns, then seq */
 	size_t nr_timers, cap_timers;
-	size_t nr_fibers;	   /* alive */
+	uint64_t timer_seq;
+	struct list fibers;	   /* all that exist, also those that wait to be joined */
+	size_t nr_fibers;
+	size_t fiber_batch;	   /* fibers run per loop turn, so that completions and pollers are not starved */
 	unsigned no_yield_depth;
 	bool stopping;
 	uint64_t cached_now_ns;	   /* refreshed once per loop turn; engine_now_ns() */
@@ -63,6 +79,8 @@ struct engine *engine_self(void);
 
 /* Run until main_fn has returned; then return its result. Other fibers must have ended by then (asserted). */
 int engine_run(struct engine *e, int (*main_fn)(void *arg), void *arg);
+/* Every fiber with its name and state, to stderr: for deadlocks and asserts. */
+void engine_dump_fibers(const struct engine *e);
 
 /* Time of the current loop turn; cheap. engine_now_precise_ns() asks the clock. */
 uint64_t engine_now_ns(void);
@@ -74,9 +92,25 @@ uint64_t engine_random_u64(void);
 void engine_poller_add(struct engine *e, struct engine_poller *p);
 void engine_poller_remove(struct engine_poller *p);
 
+/* Call c->fn(c) from the loop after the caller has yielded. c belongs to the engine until then; fn must not yield. */
+void engine_call_soon(struct engine_call *c);
+
+/*
+ * For simulated power cuts: engine_stop() makes engine_run() return -ECANCELED as soon as the running fiber parks, leaving every
+ * fiber where it is. engine_abandon() then drops all fibers, timers, pollers and calls without running them; whatever their
+ * stacks owned is leaked.
+ */
+void engine_stop(struct engine *e);
+void engine_abandon(struct engine *e);
+
 /* --- fibers --------------------------------------------------------------------------------------------------------- */
 
+/* Sanitizers enlarge every frame. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FIBER_STACK_BYTES (256 * 1024)
+#else
 #define FIBER_STACK_BYTES (64 * 1024)
+#endif
 
 /*
  * Start fn(arg) on a fiber of its own; it first runs when the caller next yields. name is a string literal (for dumps).
@@ -94,7 +128,11 @@ bool fiber_cancelled(void);		   /* has the running fiber been asked to stop? */
 struct fiber *fiber_self(void);
 const char *fiber_name(const struct fiber *f);
 
-/* Low level, for sync.c and completions: park until fiber_wake(). Spurious wake-ups do not happen. */
+/*
+ * Low level, for sync.c and completions: park until fiber_wake(). Spurious wake-ups do not happen.
+ * fiber_wake() asserts that f is parked: a wake-up is neither remembered nor repeated. What may complete before its waiter
+ * parks (an inline I/O) uses a latch.
+ */
 FIBER_FN void fiber_park(void);
 void fiber_wake(struct fiber *f);
 
@@ -108,7 +146,8 @@ void might_yield(void);
 
 /* Embedded; calls fn(timer) on the engine loop, which must not yield (spawn or wake a fiber instead). */
 struct timer {
-	uint64_t due_ns; /* absolute */
+	uint64_t due_ns;   /* absolute */
+	uint64_t seq;	   /* equal due_ns: first armed, first called */
 	size_t heap_index; /* SIZE_MAX when not armed */
 	void (*fn)(struct timer *t);
 };

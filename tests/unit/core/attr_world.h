@@ -123,7 +123,8 @@ static int world_new(void **state)
 	}
 	attr_apply_defaults(ATTR_DIR_SET, &(struct attr_object){ .b = &w.b, .c = &w.set });
 	attr_apply_defaults(ATTR_DIR_INTERNAL, &(struct attr_object){ .b = &w.b, .c = &w.set });
-	w.d[0].running = w.d[2].running = w.d[0].writeback.running = true;
+	w.d[0].running = w.d[2].running = true;
+	w.d[0].writeback.running = w.d[1].writeback.running = true; /* as writeback_init() leaves it */
 	w.d[0].writeback.rate.rate = 1024;
 	return 0;
 }
@@ -174,8 +175,8 @@ void fmutex_unlock(struct fmutex *m)
 	assert_non_null(m->owner);
 	m->owner = NULL;
 }
-void bdev_get(struct bdev *d) { d->count++; }
-void bdev_put(struct bdev *d) { assert_true(d->count-- > 0); }
+void bdev_hold(struct bdev *d) { d->holds++; }
+void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
 uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }
 struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16])
 {
@@ -195,7 +196,7 @@ int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *w
 }
 int bdev_set_cache_mode(struct bdev *d, enum cache_mode m)
 {
-	assert_true(d->count > 0);
+	assert_true(d->holds > 0);
 	if (w.result == 0)
 		super_set_cache_mode(d->super, m);
 	called("set_cache_mode(%s,%d)", d->name, m);
@@ -203,21 +204,23 @@ int bdev_set_cache_mode(struct bdev *d, enum cache_mode m)
 }
 int bdev_set_label(struct bdev *d, const char *label, size_t len)
 {
-	assert_true(d->count > 0);
-	memset(d->super->label, 0, LABEL_BYTES);
-	memcpy(d->super->label, label, len);
+	char *at = d->super ? d->super->label : d->set->uuids[d->inode].label;
+
+	assert_true(d->holds > 0);
+	memset(at, 0, LABEL_BYTES);
+	memcpy(at, label, len);
 	called("set_label(%s,%.*s)", d->name, (int)len, label);
 	return w.result;
 }
 int bdev_run(struct bdev *d)
 {
-	assert_true(d->count > 0 && d->bcf->admin.owner);
+	assert_true(d->holds > 0 && d->bcf->admin.owner);
 	called("run(%s)", d->name);
 	return d->running ? -EBUSY : w.result;
 }
 int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why)
 {
-	assert_true(d->count > 0 && d->bcf->admin.owner && explicit_set);
+	assert_true(d->holds > 0 && d->bcf->admin.owner && explicit_set);
 	called("attach(%s,%s)", d->name, c->uuid_text);
 	if (w.result < 0)
 		pr(why, "already attached");
@@ -237,11 +240,6 @@ void cset_stop(struct cset *c, bool unregister) { called("cset_stop(%s)", unregi
 int cset_write_super(struct cset *c)
 {
 	called("write_super(flags=%llu)", (unsigned long long)c->super->flags);
-	return w.result;
-}
-int uuid_table_write(struct cset *c)
-{
-	called("uuid_table_write()");
 	return w.result;
 }
 void writeback_wake(struct bdev *d) { called("wake(%s)", d->name); }
