@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Control files (control-files.md §1.4, §12). Text is made at every read of offset 0 and kept by the handle, so that a reader in small
+ * pieces sees one instant. One write is one command, whatever its offset; nothing happens at close.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fuse/ops.h"
+
+static int open_judge(struct session *s, const struct tree_node *n, int flags)
+{
+	struct bcf_ctl_entry entry;
+	int r = n->kind == TREE_CTL_NODE ? bcf_ctl_lookup(s->bcf, tree_ctl_path(n->path), &entry) : -EISDIR;
+
+	if (r < 0)
+		return r;
+	if (entry.kind != BCF_CTL_FILE)
+		return entry.kind == BCF_CTL_DIR ? -EISDIR : -ELOOP;
+	/* By what the file can do, not by its mode: root and a chmod pass the latter. */
+	if ((flags & O_ACCMODE) != O_WRONLY && !(entry.mode & 0444))
+		return -EACCES;
+	if ((flags & O_ACCMODE) != O_RDONLY && !(entry.mode & 0222))
+		return -EACCES;
+	return 0;
+}
+
+void ctl_open(fuse_req_t req, struct tree_node *n, struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+	int r = open_judge(s, n, fi->flags);
+	struct handle *h = r == 0 ? handle_new(s, HANDLE_CTL, n) : NULL;
+
+	if (!h)
+		fuse_reply_err(req, r < 0 ? -r : ENOMEM);
+	else
+		handle_reply_open(req, h, FOPEN_DIRECT_IO); /* else the kernel would believe st_size, and cache */
+}
+
+/* What callers of system calls know how to read. */
+static int errno_of(int r)
+{
+	return r == -ESHUTDOWN ? EBUSY : -r;
+}
+
+/* The text is built in the request's payload and kept at its true length. */
+static int show(struct request *rq)
+{
+	struct handle *h = rq->handle;
+	struct printbuf out = printbuf_over(rq->payload, min((size_t)BCF_CTL_TEXT_BYTES, (size_t)MAX_IO_BYTES));
+	char *text;
+	int r = bcf_ctl_show(rq->session->bcf, tree_ctl_path(h->path), &out);
+
+	rq->touched_bytes = max(rq->touched_bytes, (uint32_t)out.len_bytes);
+	if (r < 0)
+		return r;
+	text = realloc(h->text, out.len_bytes + 1);
+	if (!text)
+		return -ENOMEM;
+	memcpy(text, rq->payload, out.len_bytes);
+	h->text = text;
+	h->len_bytes = out.len_bytes;
+	return 0;
+}
+
+static void ctl_read_fiber(struct request *rq)
+{
+	struct handle *h = rq->handle;
+	int r = rq->offset_bytes == 0 || !h->text ? show(rq) : 0;
+	uint64_t from = min(rq->offset_bytes, (uint64_t)h->len_bytes);
+
+	if (r < 0)
+		fuse_reply_err(rq->req, errno_of(r));
+	else
+		fuse_reply_buf(rq->req, h->text + from, min(rq->len_bytes, h->len_bytes - (size_t)from));
+}
+
+void ctl_read(fuse_req_t req, struct handle *h, size_t len_bytes, off_t offset)
+{
+	struct request *rq = request_start(session_of(req), req, 0, ctl_read_fiber);
+
+	if (!rq)
+		return;
+	rq->handle = h;
+	rq->len_bytes = len_bytes;
+	rq->offset_bytes = (uint64_t)offset;
+}
+
+static void ctl_interrupted(fuse_req_t req, void *arg)
+{
+	struct request *rq = arg;
+
+	if (rq->fiber)
+		fiber_cancel(rq->fiber);
+}
+
+static void ctl_write_fiber(struct request *rq)
+{
+	struct session *s = rq->session;
+	struct handle *h = rq->handle;
+	struct tree_node *n;
+	int r;
+
+	rq->cancellable = true;
+	fuse_req_interrupt_func(rq->req, ctl_interrupted, rq);
+	r = s->stopping ? -EBUSY : bcf_ctl_store(s->bcf, tree_ctl_path(h->path), rq->payload, rq->len_bytes);
+	n = tree_find(s->tree, h->ino);
+	if (r == 0 && n)
+		n->mtime_s = time(NULL);
+	rq->cancellable = false;
+	if (r < 0)
+		fuse_reply_err(rq->req, errno_of(r));
+	else
+		fuse_reply_write(rq->req, rq->len_bytes);
+}
+
+void ctl_write(fuse_req_t req, struct handle *h, const char *buf, size_t len_bytes)
+{
+	struct request *rq;
+
+	if (len_bytes > BCF_CTL_STORE_BYTES) {
+		fuse_reply_err(req, E2BIG);
+		return;
+	}
+	rq = request_start(session_of(req), req, len_bytes, ctl_write_fiber);
+	if (!rq)
+		return;
+	assert(buf == rq->payload);
+	rq->handle = h;
+	rq->len_bytes = len_bytes;
+}
