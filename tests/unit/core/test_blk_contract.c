@@ -337,7 +337,7 @@ static int shrink_main(void *arg)
 {
 	char *buf = sectors_alloc(128);
 
-	for (int kind = DEV_FILE; kind <= DEV_URING_TMPFS; kind++)
+	for (int kind = DEV_FILE; kind <= DEV_URING_BUFFERED; kind++)
 		shrink((enum dev_kind)kind, buf);
 	free(buf);
 	return 0;

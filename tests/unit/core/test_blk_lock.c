@@ -103,6 +103,35 @@ static void programs_that_know_flock_only_are_respected(void **state)
 	unlink(path);
 }
 
+static int block_main(void *arg)
+{
+	char path[64], loop[64];
+	struct blkdev *d, *e;
+
+	make_file(path, false, MIB(1));
+	if (loop_attach(path, 4096, loop)) {
+		assert_int_equal(blk_uring_open(loop, false, &d, NULL), 0);
+		assert_int_equal(d->nr_sectors, 2048);
+		assert_int_equal(d->logical_block_bytes, 4096);
+		assert_int_equal(blk_uring_open(loop, false, &e, NULL), -EBUSY);
+		assert_int_equal(blk_file_open(loop, true, &e, NULL), -EBUSY);
+		blk_close(d);
+		assert_int_equal(blk_file_open(loop, true, &d, NULL), 0);
+		assert_int_equal(blk_file_open(loop, true, &e, NULL), 0); /* readers share */
+		blk_close(e);
+		assert_int_equal(blk_uring_open(loop, false, &e, NULL), -EBUSY);
+		blk_close(d);
+		loop_detach(loop);
+	}
+	unlink(path);
+	return 0;
+}
+
+static void block_devices_are_exclusive_too(void **state)
+{
+	run_uring(block_main, NULL);
+}
+
 static int wrong_kinds_main(void *arg)
 {
 	char fifo[] = "/tmp/bcf-test-fifo-XXXXXX", text[200];
@@ -135,6 +164,7 @@ int main(void)
 		TEST(a_writer_excludes_everyone_in_this_process),
 		TEST(a_writer_excludes_other_processes),
 		TEST(programs_that_know_flock_only_are_respected),
+		TEST(block_devices_are_exclusive_too),
 		TEST(what_is_no_disk_is_refused),
 	};
 
