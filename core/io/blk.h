@@ -17,7 +17,8 @@
  *  7. Short transfers are continued, EINTR and EAGAIN retried by the implementation (R0.5). A transfer that cannot make progress is -EIO.
  *  8. BIO_ZERO: the sectors read as zeros afterwards (a hole where the device can), with the durability of a write.
  *     BIO_DISCARD: the contents become undefined; pure advice, may do nothing; never an error to the caller's logic.
- *  9. bios and their memory belong to the caller until done().
+ *  9. A bio and its memory must stay in place, and written memory unchanged, from blk_submit() until done(). In done() both are
+ *     the caller's again: it may free or reuse the bio.
  */
 #include "core/engine/sync.h"
 #include <sys/uio.h>
@@ -44,6 +45,9 @@ struct bio {
 	uint64_t priv[8];	/* scratch of the implementation */
 };
 
+/*
+ * An implementation sees only requests that are inside the device, not empty, and allowed by read_only. It ends each by bio_end().
+ */
 struct blkdev_ops {
 	void (*submit)(struct bio *bio);
 	void (*close)(struct blkdev *dev); /* frees dev; no bio is in flight */
@@ -71,8 +75,10 @@ void bio_init(struct bio *bio, struct blkdev *dev, enum bio_op op, uint64_t sect
 	      void (*done)(struct bio *));
 void bio_init_vec(struct bio *bio, struct blkdev *dev, enum bio_op op, uint64_t sector, const struct iovec *iov, unsigned nr_iov,
 		  unsigned flags, void (*done)(struct bio *));
-/* Out-of-range and read-only requests end with -EIO / -EROFS through done(). */
+/* Out-of-range and read-only requests end with -EIO / -EROFS through done(). Empty reads, writes, zeros and discards end with 0. */
 void blk_submit(struct bio *bio);
+/* For implementations: the bio's outcome. Calls done(), or leaves that to the loop when calls are nested too deep for a fiber's stack. */
+void bio_end(struct bio *bio, int error);
 
 /* Submit and wait. 0 or -errno. */
 FIBER_FN MUST_CHECK int blk_read(struct blkdev *d, uint64_t sector, void *buf, uint64_t nr_sectors);
@@ -85,14 +91,16 @@ void blk_close(struct blkdev *d);
 
 /*
  * Group flush: one device flush serves every caller that arrived before it was submitted. Returns its outcome; a failure is
- * reported to each caller it covered.
+ * reported to each caller it covered, and to everyone later: the kernel may have dropped what a failed flush did not write, so
+ * the success of a later one proves nothing (R0.4). flush_group_init() forgets, for a device that was opened anew.
  */
 struct flush_group {
 	struct blkdev *dev;
 	bool running;
-	uint64_t started, finished; /* generations */
-	int last_error;
-	struct wait_queue waiters;
+	int failed;	     /* first error, sticky */
+	uint64_t nr_flushes; /* device flushes submitted */
+	uint64_t nr_calls;
+	struct list waiting; /* callers the next flush will cover */
 };
 void flush_group_init(struct flush_group *g, struct blkdev *dev);
 FIBER_FN MUST_CHECK int flush_group_flush(struct flush_group *g);

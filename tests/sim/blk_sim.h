@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * A disk in memory that is as unkind as the contract of blk.h permits, and survives power cuts as real disks do.
+ *
+ * Vocabulary: *visible* contents are what reads return; *durable* contents are what a power cut cannot take. Between them stands the
+ * volatile cache: the unflushed writes, each with its own copy of the data.
+ *
+ *  - Each bio completes after a random latency, so completions come in any order.
+ *  - A write becomes visible in one or two pieces, at submission or at completion; so reads may see half of a write in flight.
+ *    A read returns the contents of its submission or of its completion; its buffer holds rubbish in between.
+ *  - A flush makes durable what had completed when it was submitted, nothing else. FUA: durable at completion. PREFLUSH: the write
+ *    exists nowhere before its flush is done. A cache that is full writes its oldest through.
+ *  - A failed write has reached the disk not at all, in part, or wholly. A failed flush has made some of its writes durable and lost
+ *    the others for good: they stay visible, and no later flush saves them (R0.4).
+ *  - A discarded range keeps its contents, or becomes zeros, or rubbish.
+ *
+ * Power: devices that share a struct blk_sim_power lose it together. Each submission and each completion is an event; at event number
+ * cut_at the power goes: no bio completes any more, and engine_run() returns -ECANCELED. To cut at every event: run once with
+ * cut_at = 0 to learn nr_events, then once for each number with the same seed.
+ *
+ * A crash: each unflushed write, completed or in flight, is independently kept, dropped, or torn at sector boundaries. Several
+ * outcomes of one cut are explored with blk_sim_clone().
+ */
+#include "core/io/blk.h"
+
+struct blk_sim_power {
+	uint64_t nr_events;
+	uint64_t cut_at; /* 0: never */
+	bool off;
+};
+
+struct blk_sim_options {
+	const char *name;		     /* also its identity: give different ones */
+	uint64_t nr_sectors;
+	uint32_t logical_block_bytes;	     /* reported; 0 = 512 */
+	uint64_t min_latency_ns, max_latency_ns; /* 0, 0: 20 us … 200 us */
+	uint64_t cache_bytes;		     /* volatile cache; 0: 64 MiB */
+	bool write_through;		     /* no volatile cache: a write is durable when complete */
+	struct blk_sim_power *power;	     /* NULL: never fails */
+};
+
+struct blk_sim_stats {
+	uint64_t nr_ops[5]; /* by enum bio_op */
+	uint64_t sectors_read, sectors_written;
+	uint64_t nr_faults;
+	uint64_t nr_changed_in_flight; /* writes whose memory was modified before done(): a bug of the caller (contract 9) */
+};
+
+struct blk_sim;
+struct blk_sim *blk_sim_new(const struct blk_sim_options *o); /* aborts when memory is short, as everything here */
+void blk_sim_free(struct blk_sim *s);			       /* not while open; NULL is fine */
+/* One handle at a time (-EBUSY). Closing it loses nothing: the cache keeps its power. */
+MUST_CHECK int blk_sim_open(struct blk_sim *s, bool read_only, struct blkdev **ret);
+const struct blk_sim_stats *blk_sim_stats(const struct blk_sim *s);
+
+/*
+ * The power has gone: decide by seed what the disk keeps of its unflushed writes. The open handle is freed with it. If bios were in
+ * flight, abandon the engine first: their memory is not touched.
+ */
+void blk_sim_crash(struct blk_sim *s, uint64_t seed);
+/* Crash, and open again. */
+MUST_CHECK int blk_sim_reopen(struct blk_sim *s, uint64_t seed, struct blkdev **ret);
+/* The disk with its cache and its writes in flight, but not open. power: of the copy. */
+struct blk_sim *blk_sim_clone(const struct blk_sim *s, struct blk_sim_power *power);
+/* Make everything completed durable, at once: an orderly power-off. */
+void blk_sim_sync(struct blk_sim *s);
+
+/* Outside of simulated time, for models and for damage. */
+void blk_sim_peek(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t nr_sectors);	      /* visible */
+void blk_sim_peek_durable(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t nr_sectors);
+void blk_sim_poke(struct blk_sim *s, uint64_t sector, const void *buf, uint64_t nr_sectors); /* visible and durable */
+uint64_t blk_sim_nr_unflushed(const struct blk_sim *s);
+/* The durable contents as a sparse file, for the tools. */
+MUST_CHECK int blk_sim_save(const struct blk_sim *s, const char *path);
+
+/* Faults. Each rule counts the bios it matches: the first `skip` pass, the next `count` (0: all) are hit. First hit rule wins. */
+#define BLK_SIM_OP(op) (1u << (op))
+#define BLK_SIM_ALL_OPS 31u
+struct blk_sim_fault {
+	unsigned ops;		     /* mask of BLK_SIM_OP() */
+	uint64_t sector, nr_sectors; /* bios that touch this range; nr_sectors 0: everywhere (and flushes) */
+	uint64_t skip, count;
+	int error;		     /* negative errno, or 0: only slow */
+	uint64_t extra_ns;	     /* added latency; UINT64_MAX: never completes */
+	uint64_t nr_matched;	     /* counted by the device */
+};
+void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f);
+void blk_sim_clear_faults(struct blk_sim *s);
+void blk_sim_fail_nth(struct blk_sim *s, unsigned ops, uint64_t n, int error); /* n counts from 1 */
+void blk_sim_fail_range(struct blk_sim *s, unsigned ops, uint64_t sector, uint64_t nr_sectors, int error);
