@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # One non-recursive makefile. `make help` lists the targets.
+#
+# Sources are found by globbing; a new file in an existing folder needs no line here. Everything that is built lands in $(B), so
+# variants live side by side: `make check B=build/asan SAN=address` is what `make check-asan` does.
 
 B      ?= build
-CC     ?= gcc
 SAN    ?=
 V      ?=
+T      ?=
 OPT    ?= -O2
-PKGS   := fuse3 liburing jansson libcrypto libisal
+JOBS   ?= $(shell nproc)
+PREFIX ?= /usr/local
+MNT    ?= $(B)/run/mnt
 Q      := $(if $(V),,@)
+ifeq ($(origin CC),default)
+CC     := gcc
+endif
 say     = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+# --- how things are compiled ---
 
 CFLAGS_ALL = -std=gnu11 -g $(OPT) -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter \
              -fno-strict-aliasing -fno-omit-frame-pointer -I. -D_GNU_SOURCE -MMD -MP \
-             $(if $(SAN),-fsanitize=$(SAN)) $(CFLAGS)
+             $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(CFLAGS)
 LDFLAGS_ALL = $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LIBS_FORMATS = -lisal
 LIBS_CORE    = -luring -ljansson -lcrypto -lpthread $(LIBS_FORMATS)
@@ -25,60 +35,172 @@ CORE    := $(call src,core core/engine core/io core/util core/btree core/journal
 FUSE    := $(call src,fuse)
 TOOLS   := $(call src,tools)
 SIM     := $(call src,tests/sim)
-UNIT_FORMATS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/formats/test_*.c))
-UNIT_CORE    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/core/test_*.c))
-UNIT_FUSE    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/fuse/test_*.c))
+
+# --- the programs ---
 
 all: $(B)/bcache-fuse $(B)/bcachectl
 
 $(B)/libformats.a: $(FORMATS)
 $(B)/libcore.a: $(CORE)
 $(B)/libsim.a: $(filter-out %/main.o,$(SIM))
+$(B)/libtools.a: $(filter-out %/main.o,$(TOOLS))
 $(B)/%.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+link = $(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+
 $(B)/bcache-fuse: $(FUSE) $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_FUSE)
-# The mount over plain memory instead of the cache: tests of fuse/ alone, and the transport's ceiling for benchmarks.
-$(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a
+	$(link) $(LIBS_FUSE)
+$(B)/bcachectl: $(B)/tools/main.o $(B)/libtools.a $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_FUSE)
-$(B)/bcachectl: $(TOOLS) $(B)/libcore.a $(B)/libformats.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+	$(link) $(LIBS_CORE)
 $(B)/sim: $(B)/tests/sim/main.o $(B)/libsim.a $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CORE)
+	$(link) $(LIBS_CORE)
 
-$(UNIT_FORMATS): %: %.o $(B)/libformats.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka $(LIBS_FORMATS)
-$(UNIT_CORE): %: %.o $(B)/libsim.a $(B)/libcore.a $(B)/libformats.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka $(LIBS_CORE)
-$(UNIT_FUSE): %: %.o $(B)/fuse/tree.o $(B)/libcore.a $(B)/libformats.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka $(LIBS_CORE)
-
-$(B)/%.o: %.c
+$(B)/%.o: %.c Makefile
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
-$(B)/%.o: %.S
+$(B)/%.o: %.S Makefile
 	$(call say,AS,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
-# Every unit test, or those matching T='pattern'.
-T ?= *
-unit: $(filter $(B)/tests/unit/%/test_$(T),$(UNIT_FORMATS) $(UNIT_CORE) $(UNIT_FUSE)) $(UNIT_FORMATS) $(UNIT_CORE) $(UNIT_FUSE)
-	$(Q)set -e; for t in $(UNIT_FORMATS) $(UNIT_CORE) $(UNIT_FUSE); do case $$t in */test_$(T)) echo "== $$t"; $$t;; esac; done
+# --- test programs: each layer's tests link that layer and what lies below it ---
+
+unit_in = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/$(1)/test_*.c))
+UNIT_FORMATS := $(call unit_in,formats)
+UNIT_TOOLS   := $(filter $(B)/tests/unit/core/test_cmd%,$(call unit_in,core))
+UNIT_CORE    := $(filter-out $(UNIT_TOOLS),$(call unit_in,core))
+UNIT_FUSE    := $(call unit_in,fuse)
+UNIT         := $(UNIT_FORMATS) $(UNIT_CORE) $(UNIT_TOOLS) $(UNIT_FUSE)
+
+$(UNIT_FORMATS): $(B)/%: $(B)/%.o $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) -lcmocka $(LIBS_FORMATS)
+$(UNIT_CORE): $(B)/%: $(B)/%.o $(B)/libsim.a $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) -lcmocka $(LIBS_CORE)
+$(UNIT_TOOLS): $(B)/%: $(B)/%.o $(B)/libtools.a $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) -lcmocka $(LIBS_CORE)
+$(UNIT_FUSE): $(B)/%: $(B)/%.o $(B)/fuse/tree.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) -lcmocka $(LIBS_CORE)
+
+# The mount over plain memory instead of the cache: tests of fuse/ alone, and the transport's ceiling for benchmarks.
+$(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) $(LIBS_FUSE)
+BENCH := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+$(BENCH): $(B)/%: $(B)/%.o $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) $(LIBS_CORE)
+
+# --- running it ---
+
+# What needs packages first builds in a second make: $(again) TARGET, with all processors.
+again = $(MAKE) --no-print-directory -j$(JOBS)
+
+packages:
+	@tools/deb/packages.sh build
+packages-check:
+	@tools/deb/packages.sh check
+	@if [ -x tests/interop/setup ]; then tests/interop/setup || echo "interop: not set up, its tests will be skipped"; fi
+
+run: packages
+	@$(again) all
+	@tools/demo.sh $(B) $(MNT)
+
+# --- tests. All of them end in the runner's line "N passed, N failed, N skipped" ---
+
+SEEDS       ?= 1 2 3 4 5 6 7 8
+LINT        := $(wildcard tests/lint/*.sh)
+SIM_SEEDS   := $(if $(wildcard tests/sim/main.c),$(addprefix sim:,$(SEEDS)))
+INTEGRATION := $(filter-out tests/integration/functions.sh,$(wildcard tests/integration/*.sh))
+GOLDEN      := $(wildcard tests/golden/run)
+INTEROP     := $(filter-out tests/interop/functions.sh,$(wildcard tests/interop/*.sh))
+RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
+
+test-programs: all $(UNIT) $(B)/bcache-fuse-stub $(if $(SIM_SEEDS),$(B)/sim)
+
+check: packages-check
+	@$(again) test-programs
+	@$(RUN) $(LINT) $(UNIT) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN) $(INTEROP)
+
+# The same tests on instrumented builds, without those that do not depend on how we were compiled.
+check-variant: packages-check
+	@$(again) test-programs
+	@$(RUN) $(UNIT) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN)
+check-asan:
+	@$(again) check-variant B=build/asan SAN=address,undefined
+check-ubsan:
+	@$(again) check-variant B=build/ubsan SAN=undefined
+check-tsan:
+	@$(again) check-variant B=build/tsan SAN=thread
+check-valgrind:
+	@tools/deb/packages.sh valgrind
+	@WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(again) check-variant B=build/valgrind OPT='-O1'
+
+unit:
+	@$(again) $(if $(T),$(foreach u,$(UNIT),$(if $(findstring $(T),$(u)),$(u))),$(UNIT))
+	@$(RUN) $(UNIT)
+lint:
+	@$(RUN) $(LINT)
+interop: packages-check
+	@$(again) all
+	@$(RUN) $(INTEROP)
+
+# make sim SEED=7 repeats one run; make sim MINUTES=30 tries new seeds for that long and stops at the first failure.
+SEED    ?=
+MINUTES ?= 1
+sim:
+	@$(again) $(B)/sim
+	@tests/lib/sim-loop $(B)/sim '$(SEED)' '$(MINUTES)'
+
+# Lines and branches of formats/ and core/ that the tests reach.
+cover:
+	@find build/cover -name '*.gcda' -delete 2>/dev/null; \
+		$(again) check-variant B=build/cover OPT=-O0 CFLAGS=--coverage LDFLAGS=--coverage || echo 'tests failed; counting all the same'
+	@tests/lib/coverage build/cover
+
+bench: packages-check
+	@$(again) all $(BENCH) $(B)/bcache-fuse-stub
+	@for b in $(BENCH); do echo "== $$b" && $$b || exit 1; done
+	@if [ -x tests/bench/run.sh ]; then B=$(B) tests/bench/run.sh; fi
+
+# --- installing ---
+
+INSTALL = install -D -m
+install: all
+	$(INSTALL) 755 $(B)/bcache-fuse $(DESTDIR)$(PREFIX)/bin/bcache-fuse
+	$(INSTALL) 755 $(B)/bcachectl $(DESTDIR)$(PREFIX)/bin/bcachectl
+	@mkdir -p $(DESTDIR)$(PREFIX)/sbin
+	ln -sf ../bin/bcache-fuse $(DESTDIR)$(PREFIX)/sbin/mount.fuse.bcache-fuse
+	for p in docs/man/*.[1-8]; do $(INSTALL) 644 $$p $(DESTDIR)$(PREFIX)/share/man/man$${p##*.}/$${p##*/} || exit 1; done
+	$(INSTALL) 644 bcache-fuse.conf $(DESTDIR)$(PREFIX)/share/doc/bcache-fuse/examples/bcache-fuse.conf
 
 clean:
+	@! mountpoint -q $(MNT) || { echo "$(MNT) is still mounted" >&2; exit 1; }
 	rm -rf build
 
-.PHONY: all unit clean
+help:
+	@echo 'make                  build the daemon build/bcache-fuse and the tool build/bcachectl'
+	@echo 'make run [MNT=DIR]    install what is missing, build, mount a cache on two image files'
+	@echo 'make check [T=TEXT]   install what is missing, build, run all tests (whose name contains TEXT)'
+	@echo 'make unit, lint, interop                   parts of that'
+	@echo 'make check-asan, check-ubsan, check-tsan, check-valgrind   the tests on instrumented builds'
+	@echo 'make sim [SEED=N] [MINUTES=N]              simulated crashes: one seed, or new ones for a while'
+	@echo 'make cover            test coverage of formats/ and core/'
+	@echo 'make bench            measure'
+	@echo 'make install [DESTDIR=] [PREFIX=/usr/local]'
+	@echo 'make clean'
+	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
+
+.PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
+        unit lint interop sim cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -27,11 +27,18 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
-#define min(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
-#define max(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
+/* Each use gets its own names, so that they nest without shadowing. */
+#define MINMAX_(a, b, op, ta, tb) ({ __auto_type ta = (a); __auto_type tb = (b); ta op tb ? ta : tb; })
+#define MINMAX__(a, b, op, n) MINMAX_(a, b, op, PASTE_(minmax_a_, n), PASTE_(minmax_b_, n))
+#define PASTE__(x, y) x##y
+#define PASTE_(x, y) PASTE__(x, y)
+#define min(a, b) MINMAX__(a, b, <, __COUNTER__)
+#define max(a, b) MINMAX__(a, b, >, __COUNTER__)
 #define clamp(v, lo, hi) min(max(v, lo), hi)
 
 #define MUST_CHECK __attribute__((warn_unused_result))
+/* Deliberately not looking at a MUST_CHECK result; the reason stands beside it. */
+#define ignore_result(call) do { if (call) { } } while (0)
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* A function that may park the calling fiber. After calling one, every pointer into shared structures is suspect. */

@@ -111,8 +111,6 @@ static int bad_ptr(struct printbuf *why, const struct bkey *k, const struct geom
 /* What extents and node pointers have in common. Unavailable pointers are not looked at: placeholders are random. */
 static int ptrs_validate(const struct bkey *k, const struct geometry *g, struct printbuf *why)
 {
-	if (bkey_ptrs(k) > BKEY_PTRS_MAX)
-		return bad_key(why, k, "too many pointers");
 	for (unsigned i = 0; i < bkey_ptrs(k); i++)
 		if (ptr_available(k->ptr[i]) && !geometry_range_valid(g, ptr_sector(k->ptr[i]), bkey_size(k)))
 			return bad_ptr(why, k, g, i);

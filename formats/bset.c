@@ -27,6 +27,11 @@ int bset_validate(const struct bset *s, size_t avail_bytes, uint64_t set_magic, 
 		pr(why, "no room for a set header: %zu bytes", avail_bytes);
 		return -EUCLEAN;
 	}
+	if (s->magic != bset_magic(set_magic)) {
+		pr(why, "bad magic %016llx, need %016llx", (unsigned long long)s->magic,
+		   (unsigned long long)bset_magic(set_magic));
+		return -EBADMSG;
+	}
 	if (s->version > BSET_VERSION) {
 		pr(why, "unsupported set version %u", s->version);
 		return -EUCLEAN;
@@ -34,11 +39,6 @@ int bset_validate(const struct bset *s, size_t avail_bytes, uint64_t set_magic, 
 	if (bset_bytes(s) > avail_bytes) {
 		pr(why, "set of %zu bytes does not fit the %zu left", bset_bytes(s), avail_bytes);
 		return -EUCLEAN;
-	}
-	if (s->magic != bset_magic(set_magic)) {
-		pr(why, "bad magic %016llx, need %016llx", (unsigned long long)s->magic,
-		   (unsigned long long)bset_magic(set_magic));
-		return -EBADMSG;
 	}
 	csum = bset_csum(s, node_ptr);
 	if (s->csum != csum) {

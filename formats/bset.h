@@ -24,7 +24,7 @@ static inline uint64_t bset_magic(uint64_t set_magic) { return set_magic ^ BSET_
 /* Checksum as stored; node_ptr is ptr[0] of the node's key and seeds version 1. */
 uint64_t bset_csum(const struct bset *s, uint64_t node_ptr);
 /*
- * Judge the set at `s` with avail_bytes readable: version, fit, magic, checksum, and that walking the keys ends exactly
+ * Judge the set at `s` with avail_bytes readable: magic, version, fit, checksum, and that walking the keys ends exactly
  * at nr_words. Returns 0, -EBADMSG (checksum, magic) or -EUCLEAN.
  */
 MUST_CHECK int bset_validate(const struct bset *s, size_t avail_bytes, uint64_t set_magic, uint64_t node_ptr,

@@ -14,18 +14,22 @@
  * coexist and their staleness decides. Keys at position zero are freed markers.
  *
  * Search structure: the buffer is divided into lines of 128 bytes. For each line that a key starts in, line_first gives the word
- * where the first such key starts. Written sets also have a compressed position per line (line_pos): the first key's END, relative to
- * the set's first key and shifted so that the set's range fits 32 bits. It grows monotonically over the lines, so a binary
- * search over a small dense array finds the line; equal values are told apart by the keys themselves.
+ * where the first such key starts. Written sets also have a compressed position per line (line_pos): the first key's inode and END,
+ * relative to the lowest ones found and shifted together so that the set's range fits 32 bits; what lies outside the range becomes
+ * its nearest end. It grows monotonically over the lines, so a binary search over a small dense array finds the line; equal values
+ * are told apart by the keys themselves.
+ *
+ * Equal ENDs: the newest key comes first, inside a set (bkeys_insert_ptr) and over the sets (iterator, sorting). So whoever looks a child
+ * up meets the replacement before the node it retired, even while the gen does not tell them apart yet.
  *
  * Invariants (assert_slow checks them through bkeys_check()):
- *   B1 sets[i] lies in front of sets[i+1]; the last one ends inside the buffer.
- *   B2 every set is sorted: leaves by START and END at once (size-0 keys: by END), interior nodes by END.
+ *   B1 sets[i] lies in front of sets[i+1]; the last one ends inside the buffer. A set starts at a line.
+ *   B2 every set is sorted: leaves by START and END at once (a size-0 key has both at its END), interior nodes by END.
  *   B3 leaf: no two live keys overlap, over all sets.
  *   B4 line_first / line_pos agree with the keys.
  *   B5 at most MAX_BSETS sets; only the last may be open.
  *
- * Waiting: nothing here yields. Allocation: none after bkeys_init(), except that callers hand in a scratch buffer for sorts.
+ * Waiting: nothing here yields. Allocation: none after bkeys_init(); sorts get a scratch buffer from the caller.
  * Rules: behaviour.md §4, §5.6; I-22.
  */
 #include "formats/bset.h"
@@ -37,9 +41,12 @@
 
 struct bkeys_set {
 	struct bset *set;
-	uint64_t base;	   /* line_pos: END of the first key ... */
-	uint32_t inode;	   /* ... of this inode */
-	uint8_t shift;
+	uint32_t first_line, nr_lines; /* of the buffer; those in which a key of the set starts */
+	uint64_t base;	   /* line_pos: the lowest END offset of a line's first key ... */
+	uint64_t span;	   /* ... a power of two - 1, about twice the range above it ... */
+	uint32_t inode;	   /* ... and the lowest inode */
+	uint8_t shift;	   /* of offsets, down */
+	uint8_t inode_shift; /* of inodes, up: beyond the shifted offsets */
 	bool indexed;	   /* line_pos is valid: a written set */
 };
 
@@ -60,7 +67,7 @@ struct bkeys_stats {
 	uint64_t written_sets, open_sets, written_bytes, open_bytes, lines, ties;
 };
 
-/* line arrays are allocated here, sized for buf_bytes. 0 or -ENOMEM. */
+/* line arrays are allocated here, sized for buf_bytes (whole sectors). 0 or -ENOMEM. */
 MUST_CHECK int bkeys_init(struct bkeys *b, const struct geometry *g, void *buf, uint32_t buf_bytes, bool leaf);
 void bkeys_release(struct bkeys *b); /* frees the line arrays, not buf */
 /* Forget all sets (buffer reuse); leaf may change. */
@@ -72,12 +79,15 @@ void bkeys_reset(struct bkeys *b, bool leaf);
  * The image (buf_bytes, already judged by node_validate(), nr_sets good sets) becomes one written set in b->buf: overlaps resolved, newest wins,
  * including keys without data, which punch holes; the middle of an overlapped key survives on both sides (§4.6). image may not be b->buf.
  * Interior nodes: merged by END, nothing removed. Invalid (size-0) extents are dropped; stale and pointerless ones are kept (§4.3).
+ * 0, or -EUCLEAN with b left empty: a set is out of order or overlaps itself (§9.4), an extent starts before sector 0, or the
+ * result is larger than the sets it came from: no writer leaves such overlaps, because it adds the upper part of what it splits.
+ * On success the merged set ends before the end of the last good set on disk, so an open set can follow there.
  */
-void bkeys_load(struct bkeys *b, const struct node_view *image, unsigned nr_sets);
+MUST_CHECK int bkeys_load(struct bkeys *b, const struct node_view *image, unsigned nr_sets, struct printbuf *why);
 
 /* --- the open set ------------------------------------------------------------------------------------------------------ */
 
-/* Start an empty open set at offset_bytes with the node's seq. There must be room for a header and one key. */
+/* Start an empty open set at offset_bytes (whole sectors) with the node's seq. There must be room for a header and one key. */
 void bkeys_open_set(struct bkeys *b, uint32_t offset_bytes, uint64_t magic, uint64_t seq);
 /* The open set is being written: it becomes a written set, with its search index. */
 void bkeys_close_set(struct bkeys *b);
@@ -138,11 +148,15 @@ void bkeys_insert_ptr(struct bkeys *b, const struct bkey *k);
 void bkeys_sort_lazy(struct bkeys *b, void *scratch);
 /* Merge everything into one written set. The open set must be closed. */
 void bkeys_sort_full(struct bkeys *b, void *scratch);
-/* Append to dst's only (open) set all keys of src in order, without those that drop() names, merging neighbours (leaves). dst has room. */
+/*
+ * Append to dst's only (open) set all keys of src in order, without size-0 extents and those that drop() names, merging neighbours
+ * (leaves). dst has room and holds nothing above src's first key.
+ */
 void bkeys_sort_into(const struct bkeys *src, struct bkeys *dst, bool (*drop)(void *ctx, const struct bkey *k), void *ctx);
 /*
  * Split: src has one (open) set. Move the upper part to dst's empty open set such that src keeps at least num/den of the words. Returns
- * the last key that stays; its END becomes src's bound. Both sides are non-empty if src has two keys.
+ * the last key that stays; its END becomes src's bound. Both sides are non-empty if src has two keys that a bound can separate: keys with
+ * the same END stay together (a retired child and its replacement), and a freed marker's zero position is no bound.
  */
 const struct bkey *bkeys_split_into(struct bkeys *src, struct bkeys *dst, unsigned num, unsigned den);
 

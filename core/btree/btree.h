@@ -35,11 +35,14 @@
 #include "core/btree/bkeys.h"
 #include "core/btree/keylist.h"
 #include "core/engine/sync.h"
+#include "core/io/blk.h"
+#include "formats/printbuf.h"
 
 struct cset;
 struct bdev;
 
 #define BTREE_DEPTH_MAX 8
+#define BTREE_WRITE_POOL 16
 #define BTREE_WRITE_DELAY_S 30
 #define BTREE_SET_BYTES_MAX 4048 /* an open leaf set beyond this is written now */
 #define BTREE_RESERVE_NODES 16	 /* never evict below this plus 8 per level */
@@ -47,7 +50,7 @@ struct bdev;
 struct bnode {
 	struct list hash;
 	struct list lru;	/* c->btree.nodes, clock order */
-	struct list dirty_link; /* c->btree.dirty, oldest pin roughly first */
+	struct list dirty_link; /* c->btree.dirty, in the order of becoming dirty */
 	struct cset *c;
 	struct bkey_buf key;	/* own key: bound and pointer */
 	uint8_t level;
@@ -65,10 +68,11 @@ struct bnode {
 	uint64_t seq;		 /* of all its sets */
 	uint64_t pin_open;	 /* oldest journal entry with a key in the open set, 0 = none */
 	uint64_t pin_writing;	 /* the same of the set in flight */
+	uint64_t dirty_since_ns;
 	uint32_t gc_epoch;
-	struct timer write_timer;
 	struct wait_queue wait;	 /* loaded, written, thawed */
-	struct bio *write_bio;
+	struct bio write_bio;
+	char *write_buf;
 };
 
 struct btree {
@@ -77,20 +81,27 @@ struct btree {
 	unsigned hash_bits;
 	struct list nodes;	 /* all but dead ones */
 	struct list dirty;
-	size_t nr_nodes, max_nodes;
+	size_t nr_nodes, max_nodes, memory_bytes;
+	uint32_t node_sectors;	 /* of new nodes */
 	struct fmutex structure; /* splits, rewrites, root changes */
 	struct wait_queue reserve_wait; /* a bucket came to the BTREE reserve */
 	char *scratch;		 /* node-sized, for sorts; used without yielding */
-	char **write_pool;	 /* node-sized buffers for writes in flight */
-	unsigned nr_write_pool, cap_write_pool;
+	char *write_pool[BTREE_WRITE_POOL]; /* node-sized buffers for writes in flight, so that writing never waits for memory */
+	unsigned nr_write_pool;
 	struct wait_queue write_pool_wait;
-	struct list idle_bufs;	 /* spare node buffers */
-	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_inserts, sectors_written;
+	struct fiber *writer;	 /* writes leaves that have been dirty for BTREE_WRITE_DELAY_S */
+	struct wait_queue writer_wake;
 	bool stopping;
+	bool tolerate_torn;	 /* start-up: torn appends are expected (R5.1) */
+	unsigned nr_torn;	 /* nodes read with a torn tail and not yet rewritten */
+	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_inserts;
 };
 
 MUST_CHECK int btree_init(struct cset *c);
 void btree_release(struct cset *c);
+/* Start the fiber that writes leaves in time, and stop it. */
+MUST_CHECK int btree_start(struct cset *c);
+FIBER_FN void btree_stop(struct cset *c);
 /* Read and pin the root that the journal names. */
 FIBER_FN MUST_CHECK int btree_open_root(struct cset *c, const struct bkey *root_key, unsigned level, struct printbuf *why);
 /* A new set: write an empty leaf bounded by MAX and make it the root (no journal entry). */
@@ -146,8 +157,14 @@ FIBER_FN MUST_CHECK int bnode_write_sync(struct bnode *n);
 FIBER_FN void bnode_write_start(struct bnode *n);
 /* Write all dirty nodes and wait. */
 FIBER_FN MUST_CHECK int btree_flush_all(struct cset *c);
-/* Write up to max leaves that hold journal entry seq; wait for them. Returns how many were found. */
+/* Write up to max leaves whose oldest journal entry is <= seq; wait for them. Returns how many there were. */
 FIBER_FN int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max);
+/* Own write point of the index: waits until `need` BTREE buckets are in reserve, then returns with `structure` held (R5.3, R0.8). */
+FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, bool wait);
+/* Buckets that replacing a leaf may take: two nodes per level and a new root (T-13). */
+uint32_t btree_reserve_need(const struct cset *c);
+/* Call fn once for every node, parents before children, in key order; fn may yield, the node is referenced meanwhile. */
+FIBER_FN MUST_CHECK int btree_for_each_node(struct cset *c, FIBER_FN int (*fn)(void *ctx, struct bnode *n), void *ctx);
 /* Free up to nr clean nodes. */
 unsigned btree_shrink(struct cset *c, unsigned nr);
 

@@ -94,7 +94,10 @@ void cset_io_done(struct cset *c, const char *what, int error);
 FIBER_FN MUST_CHECK int cset_write_super(struct cset *c);
 /* Asynchronous; unregister detaches (and so writes back) first. */
 void cset_stop(struct cset *c, bool unregister);
-FIBER_FN void cset_stop_sync(struct cset *c);
+
+/* recovery.c: bring the contents up. On failure nothing has been written that matters; why says what is wrong and where. */
+FIBER_FN MUST_CHECK int cset_recover(struct cset *c, struct printbuf *why);
+FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
 
 /* uuid table (volume.c). Slots are found by uuid, or -1. */
 int uuid_slot_find(const struct cset *c, const uint8_t uuid[16]);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inserting keys into leaves. */
+#include "core/btree/internal.h"
+#include "core/set/bdev.h"
+
+/* --- accounting of dirty sectors --------------------------------------------------------------------------------------- */
+
+struct dirty_account {
+	struct bkeys_dirty cb;
+	struct cset *c;
+};
+
+static void dirty_changed(struct bkeys_dirty *cb, uint32_t inode, uint64_t start_sector, int64_t nr_sectors)
+{
+	struct cset *c = container_of(cb, struct dirty_account, cb)->c;
+	struct bdev *d = inode < c->g.nr_uuids ? c->devices[inode] : NULL;
+
+	if (!d)
+		return; /* not attached (yet): counted when it is (§8.9) */
+	if (bdev_is_flash(d))
+		c->flash_dirty_sectors += (uint64_t)nr_sectors;
+	writeback_account(d, nr_sectors);
+}
+
+/* --- one key into one leaf --------------------------------------------------------------------------------------------- */
+
+enum bkeys_insert leaf_insert_part(struct bnode *n, struct bkey *k, bool *ret_rest, const struct bkey *replace, uint64_t journal_seq)
+{
+	struct dirty_account account = { .cb.changed = dirty_changed, .c = n->c };
+	struct bkey_buf part;
+	enum bkeys_insert result;
+
+	bkey_copy(&part.k, k);
+	*ret_rest = bpos_cmp(bkey_pos(k), bnode_bound(n)) > 0;
+	if (*ret_rest) { /* extents never straddle a node's bound */
+		bkey_cut_back(&part.k, bnode_bound(n));
+		bkey_cut_front(k, bnode_bound(n));
+	}
+	result = bkeys_insert_extent(&n->keys, &part.k, replace, &account.cb);
+	if (result != BKEYS_COLLISION) {
+		bnode_mark_dirty(n, journal_seq);
+		n->c->btree.nr_inserts++;
+	}
+	return result;
+}
+
+static bool leaf_ready(const struct bnode *n, uint32_t words)
+{
+	return !n->frozen && !n->no_append && bkeys_room_words(&n->keys) >= words;
+}
+
+static bool leaf_still_full(const struct bnode *n) { return !leaf_ready(n, BKEYS_INSERT_ROOM); }
+
+static void put_key_pins(struct cset *c, const struct bkey *k)
+{
+	bkey_for_each_ptr(k, i)
+		if (ptr_available(k->ptr[i]))
+			bucket_unpin(ptr_bucket(c, k->ptr[i]));
+}
+
+/* Insert k, part by part if it crosses leaf bounds. Sets *any if some of it went in. */
+static int insert_key(struct cset *c, struct bkey *k, uint64_t journal_seq, const struct bkey *replace, bool *any)
+{
+	for (;;) {
+		struct bnode *n;
+		bool rest;
+		int r = btree_leaf(c, bkey_start_pos(k), &n);
+
+		if (r < 0)
+			return r;
+		if (n->frozen) {
+			bnode_wait(n);
+			continue;
+		}
+		if (!leaf_ready(n, BKEYS_INSERT_ROOM)) {
+			struct pending_insert pending = { .k = k, .replace = replace, .journal_seq = journal_seq };
+
+			r = bnode_replace(c, bkey_start_pos(k), 0, &pending, true, leaf_still_full);
+			if (r < 0)
+				return r;
+			*any |= pending.any;
+			if (pending.done)
+				return 0;
+			continue;
+		}
+		*any |= leaf_insert_part(n, k, &rest, replace, journal_seq) != BKEYS_COLLISION;
+		if (n->keys.open && bset_bytes(bkeys_open(&n->keys)) > BTREE_SET_BYTES_MAX && !n->writing) {
+			bnode_write_start(n);
+		}
+		if (!rest)
+			return 0;
+	}
+}
+
+int btree_insert(struct cset *c, const struct keylist *keys, uint64_t journal_seq, const struct bkey *replace)
+{
+	bool any = false;
+	int r = 0;
+
+	might_yield();
+	keylist_for_each(k, keys) {
+		struct bkey_buf rest;
+
+		bkey_copy(&rest.k, k);
+		if (!r)
+			r = insert_key(c, &rest.k, journal_seq, replace, &any);
+		put_key_pins(c, k);
+	}
+	if (r < 0)
+		return c->io_disable ? -EROFS : r;
+	return replace && !any ? -ESRCH : 0;
+}
+
+/* --- placeholders and room --------------------------------------------------------------------------------------------- */
+
+int btree_insert_check_key(struct cset *c, struct bnode *leaf, const struct bkey *check)
+{
+	struct bkey_buf k;
+	bool rest;
+
+	if (!leaf_ready(leaf, BKEYS_INSERT_ROOM))
+		return -EAGAIN;
+	assert(bpos_cmp(bkey_pos(check), bnode_bound(leaf)) <= 0);
+	bkey_copy(&k.k, check);
+	(void)leaf_insert_part(leaf, &k.k, &rest, NULL, 0); /* without REPLACE nothing can collide */
+	return 0;
+}
+
+int btree_make_room(struct cset *c, struct bpos pos, uint32_t words)
+{
+	assert(words <= BKEYS_INSERT_ROOM);
+	for (;;) {
+		struct bnode *n;
+		int r = btree_leaf(c, pos, &n);
+
+		if (r < 0)
+			return r;
+		if (n->frozen) {
+			bnode_wait(n);
+			continue;
+		}
+		if (leaf_ready(n, words))
+			return 0;
+		/* A node of one block is full as soon as it is written: nothing can be appended to it, ever. */
+		if (bnode_blocks(n) < 2)
+			return -ENOSPC;
+		r = bnode_replace(c, pos, 0, NULL, true, leaf_still_full);
+		if (r < 0)
+			return r;
+	}
+}
+
+int btree_rewrite(struct cset *c, struct bpos pos, unsigned level, bool wait)
+{
+	return bnode_replace(c, pos, level, NULL, wait, NULL);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "core/space/prio_io.h"
+
+#include <stdlib.h>
+
+#include "core/set/cset.h"
+#include "formats/printbuf.h"
+
+static struct prio_set *chain_element(const struct cset *c, void *chain, uint32_t i)
+{
+	return (struct prio_set *)((char *)chain + (size_t)i * c->g.meta_bytes);
+}
+
+/* Reserve every bucket of the new chain. On failure none is held. */
+static int chain_alloc(struct cset *c, uint32_t *buckets, bool wait)
+{
+	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++) {
+		int r = bucket_alloc(c, RESERVE_PRIO, wait, &buckets[i]);
+
+		if (r < 0) {
+			while (i-- > 0) {
+				bucket_unpin(cset_bucket(c, buckets[i]));
+				bucket_free(c, buckets[i]);
+			}
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* One image of all gens and prios, taken in one atomic stretch (R3.5). */
+static void chain_snapshot(struct cset *c, void *chain, const uint32_t *buckets)
+{
+	uint32_t n = c->g.nr_prio_buckets;
+
+	assert(!c->alloc.prio_blocked); /* A4 */
+	no_yield_begin();
+	for (uint32_t i = 0; i < n; i++) {
+		struct prio_set *p = chain_element(c, chain, i);
+
+		memset(p, 0, c->g.meta_bytes);
+		p->seq = c->alloc.prio_seq;
+		p->next_bucket = i + 1 < n ? buckets[i + 1] : c->alloc.prio_buckets[0];
+		for (uint32_t j = 0; j < c->g.prios_per_bucket; j++) {
+			uint64_t b = (uint64_t)i * c->g.prios_per_bucket + j;
+
+			if (b >= c->g.nr_buckets)
+				break;
+			p->records[j].prio = c->alloc.buckets[b].prio;
+			p->records[j].gen = c->alloc.buckets[b].gen;
+		}
+		prio_set_seal(p, c->g.meta_bytes, c->set_magic);
+	}
+	no_yield_end();
+}
+
+static int chain_write(struct cset *c, void *chain, const uint32_t *buckets)
+{
+	uint32_t sectors = c->g.meta_bytes / SECTOR_BYTES;
+
+	for (uint32_t i = c->g.nr_prio_buckets; i-- > 0;) { /* last first: each names its successor */
+		int r = blk_write(c->cache, geometry_sector(&c->g, buckets[i]), chain_element(c, chain, i), sectors, 0);
+
+		cset_io_done(c, "prio write", r);
+		if (r < 0)
+			return cset_error(c, "cannot write priorities to bucket %u of '%s': %s", buckets[i], c->cache->path, strerror(-r));
+		c->meta_sectors_written += sectors;
+	}
+	return 0;
+}
+
+/*
+ * The chain before is referenced by nothing any more, and prio buckets are found by number, not through a pointer (R3.1 b): they go straight
+ * back to the PRIO reserve, which so never runs dry.
+ */
+static void chain_recycle(struct cset *c, const uint32_t *old)
+{
+	struct bucket_fifo *f = &c->alloc.free[RESERVE_PRIO];
+
+	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++) {
+		struct bucket *k;
+
+		if (!old[i])
+			continue;
+		k = cset_bucket(c, old[i]);
+		bucket_free(c, old[i]);
+		if (f->nr < f->cap) {
+			k->pin = 1;
+			c->alloc.avail_buckets--;
+			f->slots[(f->head + f->nr++) % f->cap] = old[i];
+		}
+	}
+}
+
+static int chain_replace(struct cset *c, void *chain, uint32_t *fresh, bool wait)
+{
+	struct alloc *a = &c->alloc;
+	size_t bytes = c->g.nr_prio_buckets * sizeof(*fresh);
+	int r = chain_alloc(c, fresh, wait);
+
+	if (r < 0)
+		return r;
+	while (a->prio_blocked) {
+		wait_queue_wait(&a->work);
+		if (c->io_disable)
+			return -EROFS;
+	}
+	a->prio_seq++;
+	chain_snapshot(c, chain, fresh);
+	r = chain_write(c, chain, fresh);
+	if (r < 0)
+		return r;
+	memcpy(a->prio_last, a->prio_buckets, bytes);
+	memcpy(a->prio_buckets, fresh, bytes); /* every entry written from now on names the new chain */
+	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++)
+		bucket_unpin(cset_bucket(c, fresh[i]));
+	r = journal_meta(c);
+	if (r < 0)
+		return r;
+	chain_recycle(c, a->prio_last);
+	memset(a->prio_last, 0, bytes);
+	a->nr_prio_writes++;
+	return 0;
+}
+
+int prio_write(struct cset *c, bool wait)
+{
+	uint32_t n = c->g.nr_prio_buckets;
+	void *chain;
+	uint32_t *fresh = calloc(n, sizeof(*fresh));
+	int r = -ENOMEM;
+
+	if (!fresh || posix_memalign(&chain, PAGE_BYTES, (size_t)n * c->g.meta_bytes)) {
+		free(fresh);
+		return cset_error(c, "no memory for the priorities of %u prio buckets", n);
+	}
+	r = chain_replace(c, chain, fresh, wait);
+	free(chain);
+	free(fresh);
+	return r;
+}
+
+static void chain_adopt(struct cset *c, const struct prio_set *p, uint32_t i)
+{
+	for (uint32_t j = 0; j < c->g.prios_per_bucket; j++) {
+		uint64_t b = (uint64_t)i * c->g.prios_per_bucket + j;
+
+		if (b >= c->g.nr_buckets)
+			return;
+		c->alloc.buckets[b].prio = p->records[j].prio;
+		c->alloc.buckets[b].gen = c->alloc.buckets[b].last_gc = p->records[j].gen;
+	}
+}
+
+int prio_read(struct cset *c, uint64_t first, struct printbuf *why)
+{
+	struct prio_set *p;
+	uint64_t b = first;
+	int r = 0;
+
+	if (posix_memalign((void **)&p, PAGE_BYTES, c->g.meta_bytes))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < c->g.nr_prio_buckets && !r; i++) {
+		if (b < c->g.first_bucket || b >= c->g.nr_buckets) {
+			pr(why, "priorities: element %u of the chain names bucket %llu, outside %llu..%llu", i, (unsigned long long)b,
+			   (unsigned long long)c->g.first_bucket, (unsigned long long)c->g.nr_buckets - 1);
+			r = -EUCLEAN;
+			break;
+		}
+		r = blk_read(c->cache, geometry_sector(&c->g, b), p, c->g.meta_bytes / SECTOR_BYTES);
+		if (r < 0) {
+			pr(why, "priorities: cannot read bucket %llu: %s", (unsigned long long)b, strerror(-r));
+			break;
+		}
+		char reason[200];
+		struct printbuf pb = PRINTBUF(reason);
+
+		r = prio_set_validate(p, c->g.meta_bytes, c->set_magic, &pb);
+		if (r < 0) {
+			pr(why, "priorities in bucket %llu: %s", (unsigned long long)b, reason);
+			break;
+		}
+		c->alloc.prio_buckets[i] = (uint32_t)b;
+		c->alloc.prio_seq = p->seq;
+		chain_adopt(c, p, i);
+		b = p->next_bucket;
+	}
+	free(p);
+	return r;
+}
