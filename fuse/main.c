@@ -189,6 +189,7 @@ static int core_new(struct daemon *d)
 		.shutdown_timeout_s = d->config.shutdown_timeout_s,
 		.cutoff_writeback = d->config.cutoff_writeback,
 		.cutoff_writeback_sync = d->config.cutoff_writeback_sync,
+		.require_backing = true,
 		.avoid_dev = d->session->dev,
 		.devices_changed = devices_changed,
 		.ctx = d,

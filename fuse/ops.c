@@ -61,7 +61,7 @@ static void attr_dev(struct bdev *d, struct stat *st)
 	st->st_mode = S_IFREG | 0600;
 	st->st_size = (off_t)bcf_dev_size_bytes(d);
 	st->st_blocks = (blkcnt_t)(bcf_dev_size_bytes(d) / SECTOR_BYTES);
-	st->st_blksize = bcf_dev_block_bytes(d);
+	st->st_blksize = (blksize_t)max(bcf_dev_block_bytes(d), PAGE_BYTES); /* stdio buffers are this long */
 }
 
 static int attr_ctl(struct session *s, const char *path, struct stat *st)
