@@ -161,7 +161,7 @@ struct file {
 static const struct file top_files[] = {
 	{ "register", BCF_CTL_FILE, 0200, NULL },   { "last_error", BCF_CTL_FILE, 0444, NULL },
 	{ "big", BCF_CTL_FILE, 0444, NULL },	    { "counter", BCF_CTL_FILE, 0444, NULL },
-	{ "slow", BCF_CTL_FILE, 0200, NULL },
+	{ "slow", BCF_CTL_FILE, 0200, NULL },	    { "status.json", BCF_CTL_FILE, 0444, NULL },
 };
 static const struct file dev_files[] = {
 	{ "cache_mode", BCF_CTL_FILE, 0644, NULL }, { "running", BCF_CTL_FILE, 0644, NULL },
@@ -246,6 +246,8 @@ int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out)
 		pr(out, "dirty\n");
 	else if (!d && !strcmp(name, "last_error"))
 		pr(out, "%s\n", b->last_error);
+	else if (!d && !strcmp(name, "status.json"))
+		pr(out, "{}\n");
 	else if (!d && !strcmp(name, "counter"))
 		pr(out, "%u\n", ++b->nr_reads);
 	else if (!d && !strcmp(name, "big"))
