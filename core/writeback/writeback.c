@@ -67,12 +67,7 @@ void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct b
 			fn(ctx, &b->keys[i].key.k);
 }
 
-void writeback_account(struct bdev *d, int64_t nr_sectors)
-{
-	d->writeback.dirty_sectors += (uint64_t)nr_sectors;
-	if (bdev_is_flash(d))
-		d->set->flash_dirty_sectors += (uint64_t)nr_sectors;
-}
+void writeback_account(struct bdev *d, int64_t nr_sectors) { d->writeback.dirty_sectors += (uint64_t)nr_sectors; }
 
 /* --- has_dirty and the state ------------------------------------------------------------------------------------------------- */
 
@@ -403,6 +398,8 @@ static void writeback_main(void *arg)
 	while (!w->stopping) {
 		if (!has_work(d)) {
 			wake_all(&w->idle); /* a flush that cannot go on */
+			if (d->detaching && d->set->io_disable && w->has_dirty)
+				bdev_set_failed(d); /* a write made it dirty while its set was failing: it cannot leave, it must stop */
 			if (wait_queue_wait_interruptible(&w->wake) < 0)
 				break;
 			continue;
