@@ -45,6 +45,8 @@ int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
 			fmutex_unlock(&t->structure);
 		} else if (!wait) {
 			return -EAGAIN;
+		} else if (!c->alloc.running) {
+			return cset_error(c, "'%s' has no empty buckets left to start with", c->cache->path);
 		} else {
 			alloc_wake(c);
 			wait_queue_wait(&t->reserve_wait);

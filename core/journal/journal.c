@@ -169,7 +169,8 @@ int journal_flush(struct cset *c)
 
 int journal_meta(struct cset *c)
 {
-	if (!c->journal.running) /* first start: the skeleton is not complete yet, nothing may be journalled */
+	/* At the first start the skeleton is not complete yet; a silent recovery has no room, and reuses no bucket either. */
+	if (!c->journal.running || c->journal.silent)
 		return c->io_disable ? -EROFS : 0;
 	return journal_wait(c, c->journal.seq);
 }
@@ -300,9 +301,23 @@ int journal_start(struct cset *c)
 		j->cur = 0; /* the first entry goes to index 1 (format.md §11.5) */
 		j->pins[1] = 1;
 	}
+	j->silent = !journal_has_place(j, 1, JOURNAL_META);
 	j->running = true;
 	j->writer = fiber_spawn("journal", writer, j);
 	return j->writer ? 0 : -ENOMEM;
+}
+
+int journal_speak(struct cset *c)
+{
+	struct journal *j = &c->journal;
+	int r = btree_flush_all(c);
+
+	j->silent = false;
+	if (r < 0)
+		return r;
+	if (!journal_has_place(j, 1, JOURNAL_META))
+		return cset_error(c, "journal of '%s' is full, and the block that is kept for this case is in use", c->cache->path);
+	return journal_meta(c);
 }
 
 void journal_stop(struct cset *c)

@@ -73,6 +73,7 @@ struct journal {
 	bool want_room;		   /* somebody waits in `space` */
 	bool running, stopping;
 	bool replaying;
+	bool silent;		   /* recovery found no room for an entry: nothing is written until replay has made some (R6.3) */
 
 	struct journal_found *found; /* between journal_read() and journal_replay() */
 	size_t nr_found, cap_found;
@@ -91,8 +92,15 @@ FIBER_FN MUST_CHECK int journal_read(struct cset *c, struct printbuf *why);
 const struct jset *journal_newest(const struct journal *j);
 /* Pins for every found entry and for the buckets its keys name; adopts newer gens (§6.9). */
 MUST_CHECK int journal_mark(struct cset *c);
-/* Open a new entry behind the newest, in the next bucket, and start the writer. A new set starts at index 1 with seq 1. */
+/*
+ * Open a new entry behind the newest and start the writer. It continues in the bucket where the newest entry ends (the kernel abandons the rest
+ * of that bucket; what may lie there is torn, unacknowledged, or of an older lap, so overwriting it is as good and saves room: a machine that
+ * crashes again and again while starting does not eat up its journal). A new set starts at index 1 with seq 1.
+ * If there is no room even for an entry without keys, the journal stays silent: journal_meta() does nothing, the allocator must not run, and after
+ * the replay journal_speak() writes all leaves and publishes that in the kept block.
+ */
 MUST_CHECK int journal_start(struct cset *c);
+FIBER_FN MUST_CHECK int journal_speak(struct cset *c);
 /* Insert the keys of all found entries in order, dropping pins on the way; frees `found`. */
 FIBER_FN MUST_CHECK int journal_replay(struct cset *c, struct printbuf *why);
 

@@ -43,10 +43,11 @@ static bool pins_scarce(const struct journal *j) { return j->seq - j->oldest_seq
 
 bool journal_has_place(const struct journal *j, uint32_t nr_blocks, enum journal_kind kind)
 {
-	uint32_t kept = j->blocks_per_bucket > 1 && kind != JOURNAL_PUBLISH ? 1 : 0;
+	uint32_t kept;
 
 	if (kind == JOURNAL_META && j->oldest_seq > seq_in_the_way(j))
 		kind = JOURNAL_PUBLISH; /* it publishes a last_seq that frees the next bucket */
+	kept = j->blocks_per_bucket > 1 && kind != JOURNAL_PUBLISH ? 1 : 0;
 	if (kind != JOURNAL_PUBLISH && pins_scarce(j))
 		return false;
 	return nr_blocks + kept <= j->blocks_free || free_buckets(j) >= buckets_wanted(j, kind);

@@ -91,6 +91,8 @@ static int parse_bucket(struct window *w, uint32_t index, bool first_only, struc
 			return r;
 		offset += round_up_u64(jset_bytes(e), geometry_block_bytes(&w->c->g));
 	}
+	if (!first_only)
+		j->blocks_free = (uint32_t)((bucket_bytes - offset) / geometry_block_bytes(&w->c->g));
 	return 0;
 }
 
@@ -142,7 +144,7 @@ static int read_ring(struct window *w, struct printbuf *why)
 {
 	struct journal *j = &w->c->journal;
 	uint64_t first[JOURNAL_BUCKETS_MAX] = { 0 }, last_seq;
-	uint32_t newest = 0;
+	uint32_t newest = 0, room;
 	int r;
 
 	for (uint32_t i = 0; i < j->nr_buckets; i++) {
@@ -162,6 +164,7 @@ static int read_ring(struct window *w, struct printbuf *why)
 		return r;
 	last_seq = j->found[j->nr_found - 1].jset->last_seq;
 	j->cur = newest;
+	room = j->blocks_free;
 	for (uint32_t i = 0; i < j->nr_buckets; i++) {
 		uint64_t next_first = UINT64_MAX; /* the smallest first entry above this bucket's */
 
@@ -176,6 +179,7 @@ static int read_ring(struct window *w, struct printbuf *why)
 		if (r < 0)
 			return r;
 	}
+	j->blocks_free = room; /* behind the newest entry */
 	return 0;
 }
 
@@ -225,7 +229,6 @@ static int prepare_pins(struct journal *j)
 	j->seq = newest->seq + 1;
 	j->written_seq = j->durable_seq = newest->seq;
 	j->durable_last_seq = newest->last_seq;
-	j->blocks_free = 0; /* never append to the bucket that was current before */
 	j->pins[j->seq & (j->cap_pins - 1)] = 1;
 	for (size_t i = 0; i < j->nr_found; i++)
 		j->pins[j->found[i].seq & (j->cap_pins - 1)] = 1;

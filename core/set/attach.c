@@ -140,9 +140,13 @@ int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printb
 	if (r < 0)
 		return r;
 	/* A pass-through write in flight could otherwise land behind a miss that already caches the old data (R1.4). */
+	cset_hold(c);
+	bdev_hold(d);
 	quiesce(d);
 	r = join(d, c, why);
 	unquiesce(d);
+	cset_release(c);
+	bdev_release(d);
 	if (r < 0)
 		return r;
 	log_info("caching '%s' as %s on set %s (slot %u)", d->backing->path, d->name, c->uuid_text, d->inode);

@@ -165,6 +165,15 @@ void bdev_put(struct bdev *d)
 		wake_all(&d->count_zero);
 }
 
+void bdev_hold(struct bdev *d) { d->holds++; }
+
+void bdev_release(struct bdev *d)
+{
+	assert(d->holds > 0);
+	if (!--d->holds)
+		wake_all(&d->bcf->changed);
+}
+
 /* --- failing ----------------------------------------------------------------------------------------------------------- */
 
 void bdev_io_error(struct bdev *d, const char *what, int error)
@@ -207,6 +216,8 @@ static void stopper(void *arg)
 	writeback_stop(d);
 	while (d->count) /* fills and the like that writeback waited for */
 		wait_queue_wait(&d->count_zero);
+	while (d->holds)
+		wait_queue_wait(&b->changed);
 	if (d->set)
 		d->set->devices[d->inode] = NULL;
 	log_info("%s stopped", d->name);

@@ -9,8 +9,8 @@
  *        │            └──(forced `running`: superblock STALE first)──> running, no cache                 │
  *        └─(state NONE/STALE)──> running, no cache ──attach──> cached + running                           stop: closing ──> gone
  *
- * References: `count` are users of the cache set (requests in flight, the attachment itself); `opens` are handles of the data file. A closing device
- * goes away when both are zero.
+ * References: `count` are requests in flight; `opens` are handles of the data file; `holds` are control operations. A closing device goes away
+ * when all are zero.
  */
 #include "core/admin/stats.h"
 #include "core/io/blk.h"
@@ -40,6 +40,7 @@ struct bdev {
 	struct fiber *stopper;	  /* waits for the last user of a closing device */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
+	unsigned holds;		  /* control operations in progress: keep the object, but not its relation to a set */
 	struct wait_queue count_zero;
 	unsigned opens;
 	unsigned pass_through;	  /* requests in flight that do not know the cache (R1.4) */
@@ -90,6 +91,9 @@ void bdev_stop(struct bdev *d);
 FIBER_FN void bdev_set_failed(struct bdev *d);
 /* A backing I/O failed: counts, and disables the device at the limit (§1.10). */
 void bdev_io_error(struct bdev *d, const char *what, int error);
+/* Keep the object while a control operation may yield; it can still be stopped, detached and so on meanwhile. */
+void bdev_hold(struct bdev *d);
+void bdev_release(struct bdev *d);
 /* A request begins / ends; the device and its set stay while any is in flight. */
 void bdev_get(struct bdev *d);
 void bdev_put(struct bdev *d);

@@ -185,6 +185,10 @@ static int cset_start(struct cset *c, struct printbuf *why)
 		pr(why, "%s", c->error[0] ? c->error : strerror(-r));
 		return r;
 	}
+	if (c->io_disable) {
+		pr(why, "%s", c->error);
+		return -EIO;
+	}
 	c->journal.reserve = true;
 	c->state = CSET_RUNNING;
 	return 0;
@@ -263,9 +267,9 @@ static void stopper(void *arg)
 	struct cset *c = arg;
 	struct bcf *b = c->bcf;
 
-	while (has_devices(c)) {
+	while (has_devices(c) || c->holds) {
 		dismiss_devices(c);
-		if (has_devices(c)) /* a device left, or the set failed while they were leaving: look again */
+		if (has_devices(c) || c->holds) /* a device left or joined, or the set failed while they were leaving: look again */
 			wait_queue_wait(&b->changed);
 	}
 	stop_fibers(c);
@@ -273,6 +277,15 @@ static void stopper(void *arg)
 	log_info("cache set %s stopped%s%s", c->uuid_text, c->io_disable ? " after an error: " : "", c->error);
 	cset_free(c);
 	bcf_devices_changed(b);
+}
+
+void cset_hold(struct cset *c) { c->holds++; }
+
+void cset_release(struct cset *c)
+{
+	assert(c->holds > 0);
+	if (!--c->holds)
+		wake_all(&c->bcf->changed);
 }
 
 void cset_stop(struct cset *c, bool unregister)

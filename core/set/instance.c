@@ -172,9 +172,11 @@ static int register_cache(struct bcf *b, struct blkdev *dev, struct super *super
 	r = cset_new(b, dev, super, &c, why);
 	if (r < 0)
 		return r == -EINVAL ? r : -ENODEV;
+	log_info("registered cache device '%s', set %s", c->cache->path, c->uuid_text);
+	cset_hold(c);
 	attach_waiting(b, c);
 	volumes_start(c);
-	log_info("registered cache device '%s', set %s", c->cache->path, c->uuid_text);
+	cset_release(c);
 	return 0;
 }
 

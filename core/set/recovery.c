@@ -216,19 +216,26 @@ int cset_recover(struct cset *c, struct printbuf *why)
 	r = journal_start(c);
 	if (!r)
 		r = btree_start(c);
-	if (!r)
+	if (!r && !c->journal.silent)
 		r = alloc_start(c);
-	if (!r && old_uuids) /* before any new entry says that the table has the new layout */
+	if (!r && old_uuids && !c->journal.silent) /* before any new entry says that the table has the new layout */
 		r = uuid_table_write(c);
 	if (!r)
 		r = journal_replay(c, why);
+	if (!r && c->journal.silent) {
+		log_warn("cache set %s: its journal is full: replayed without it", c->uuid_text);
+		r = journal_speak(c);
+		if (!r)
+			r = alloc_start(c);
+	}
 	if (!r)
 		r = rewrite_torn(&ck, why);
 	c->btree.tolerate_torn = false;
 	if (!r && c->io_disable)
 		r = -EUCLEAN;
 	if (r < 0) {
-		pr(why, "%s", c->error);
+		if (why && !why->len_bytes)
+			pr(why, "%s: %s", c->cache->path, c->error[0] ? c->error : strerror(-r));
 		return r;
 	}
 	log_info("cache set %s: replayed %llu keys in %llu journal entries%s", c->uuid_text, (unsigned long long)c->journal.replayed_keys,
