@@ -194,7 +194,12 @@ static void node_write_submit(struct bnode *n, char *buf)
 	bnode_get(n); /* the write's */
 	no_yield_end();
 
-	bio_init(&n->write_bio, c->cache, BIO_WRITE, sector, buf, padded / SECTOR_BYTES, BIO_FUA, node_write_done);
+	/*
+	 * A leaf may name data whose journal entry, and so whose flush, is still to come, or never comes (fills): without a flush of our own
+	 * a power cut could leave a durable key that points at sectors which were never written (R2.9, I-1).
+	 */
+	bio_init(&n->write_bio, c->cache, BIO_WRITE, sector, buf, padded / SECTOR_BYTES, n->level ? BIO_FUA : BIO_PREFLUSH | BIO_FUA,
+		 node_write_done);
 	blk_submit(&n->write_bio);
 }
 
