@@ -17,6 +17,8 @@ struct bcf_options {
 	unsigned shutdown_timeout_s;	/* bcf_stop() gives up waiting after this; 0 = default 10 */
 	unsigned cutoff_writeback;	/* percent in use; 0 = default 40, at most 70 */
 	unsigned cutoff_writeback_sync; /* 0 = default 70, at most 90 */
+	bool require_backing;		/* starting up from a device list: a set whose backing devices are all missing is refused (-ENODEV),
+					 * untouched, until bcf_startup_done() */
 	uint64_t avoid_dev;		/* st_dev of our own mount: registering a path on it is -EDEADLK; 0 = none */
 	/* Called when a device's file appears in or vanishes from the mount, so that the transport can drop cached entries. May be NULL. */
 	void (*devices_changed)(void *ctx);
@@ -33,6 +35,12 @@ FIBER_FN void bcf_stop(struct bcf *b);
  * so; -EDEADLK: path lies in our own mount; -ENODEV: the cache set could not be started; -ESHUTDOWN: stopping.
  */
 FIBER_FN MUST_CHECK int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why);
+
+/*
+ * The device list is worked through (backing devices first, then caches). -ENODEV: a backing device waits for a cache set that is not
+ * here; why names the first one. From now on sets may come up without their backing devices.
+ */
+MUST_CHECK int bcf_startup_done(struct bcf *b, struct printbuf *why);
 
 /* --- exported devices -------------------------------------------------------------------------------------------------- */
 

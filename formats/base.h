@@ -37,6 +37,8 @@
 #define clamp(v, lo, hi) min(max(v, lo), hi)
 
 #define MUST_CHECK __attribute__((warn_unused_result))
+/* Deliberately not looking at a MUST_CHECK result; the reason stands beside it. */
+#define ignore_result(call) do { if (call) { } } while (0)
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* A function that may park the calling fiber. After calling one, every pointer into shared structures is suspect. */

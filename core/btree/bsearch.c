@@ -240,6 +240,7 @@ struct bkey *bset_search(const struct bkeys *b, const struct bkeys_set *s, struc
 	struct bkey *k = before ? line_key(b, s->first_line + before - 1) : bset_first(s->set);
 	struct bkey *end = bset_end(s->set), *prev = NULL;
 
+	__builtin_prefetch((const char *)k + BKEYS_LINE_BYTES / 2); /* the other CPU cache line of this line */
 	for (; k < end && bpos_cmp(bkey_pos(k), pos) <= 0; k = bkey_next(k))
 		prev = k;
 	if (ret_prev)
@@ -440,19 +441,20 @@ static int check_overlap(const struct bkeys *b, struct printbuf *why)
 
 int bkeys_check(const struct bkeys *b, struct printbuf *why)
 {
+	int r = 0;
+
 	if (b->nr_sets > MAX_BSETS || (b->open && !b->nr_sets)) {
 		pr(why, "%u sets", b->nr_sets);
 		return -EUCLEAN;
 	}
-	for (unsigned i = 0; i < b->nr_sets; i++) {
-		int r = check_place(b, i, why);
-
-		if (!r)
-			r = check_order(b, i, why);
+	for (unsigned i = 0; i < b->nr_sets && !r; i++)
+		r = check_place(b, i, why);
+	for (unsigned i = 0; i < b->nr_sets && !r; i++) {
+		r = check_order(b, i, why);
 		if (!r)
 			r = check_index(b, i, why);
-		if (r < 0)
-			return r;
 	}
+	if (r < 0)
+		return r;
 	return b->leaf ? check_overlap(b, why) : 0;
 }

@@ -137,15 +137,14 @@ static bool put_piece(struct loader *l)
 	bkey_copy(&piece.k, l->key);
 	bkey_cut_back(&piece.k, l->to);
 	bkey_cut_front(&piece.k, l->from);
-	l->key = NULL;
 	return writer_add(&l->out, &piece.k);
 }
 
 /* [from, to) shows k. A key that shows on both sides of the START of an older one is still one piece. */
 static bool sweep_show(struct loader *l, const struct bkey *k, struct bpos from, struct bpos to)
 {
-	if (k == l->key && !bpos_cmp(from, l->to)) {
-		l->to = to;
+	if (k == l->key) {
+		l->to = to; /* was from: the sweep leaves a key only for another one */
 		return true;
 	}
 	if (!put_piece(l))

@@ -95,8 +95,7 @@ static void make_room(struct cset *c)
 		if (n->refs || n->frozen || n->writing)
 			continue;
 		bnode_get(n);
-		int r = bnode_write_sync(n);
-		(void)r; /* a failed write has failed the set; the node just stays */
+		ignore_result(bnode_write_sync(n)); /* a failed write has failed the set; the node just stays */
 		bnode_put(n);
 		btree_shrink(c, 1);
 		return;
@@ -213,7 +212,7 @@ uint64_t btree_memory_bytes(const struct cset *c) { return c->btree.memory_bytes
 
 bool node_ptr_bad(const struct cset *c, const struct bkey *k)
 {
-	return bkey_is_zero_pos(k) || bkey_node_validate(k, &c->g, NULL) || !ptr_available(k->ptr[0]) || ptr_stale(c, k->ptr[0]);
+	return bkey_is_zero_pos(k) || ptr_stale(c, k->ptr[0]);
 }
 
 static const struct bkey *child_key(const struct cset *c, const struct bnode *n, struct bpos pos)
@@ -312,7 +311,7 @@ int btree_leaf(struct cset *c, struct bpos pos, struct bnode **ret)
 
 bool extent_live(const struct cset *c, const struct bkey *k)
 {
-	if (!bkey_ptrs(k) || bkey_extent_validate(k, &c->g, NULL) || !bkey_size(k))
+	if (!bkey_ptrs(k) || !bkey_size(k))
 		return false;
 	bkey_for_each_ptr(k, i)
 		if (!ptr_available(k->ptr[i]) || ptr_stale(c, k->ptr[i]))

@@ -26,6 +26,34 @@ static int node_damaged(struct bnode *n, const char *reason)
 	return -EIO;
 }
 
+/*
+ * Every key must be possible (format.md §10.1, §10.3): it is checked here, once, so that nobody has to later. Freed markers
+ * are node pointers at position zero.
+ */
+static int keys_validate(const struct bnode *n, const struct node_view *view, unsigned nr_sets, struct printbuf *why)
+{
+	uint32_t offset = 0;
+
+	for (unsigned i = 0; i < nr_sets; i++) {
+		const struct bset *s = node_set_at(view, offset);
+
+		for (const struct bkey *k = bset_first(s); k < bset_end(s); k = bkey_next(k)) {
+			char text[160], reason[160];
+			struct printbuf key = PRINTBUF(text), r = PRINTBUF(reason);
+
+			if (n->level && bkey_inode(k) && !bkey_offset(k))
+				pr(&r, "bound at sector 0 of inode %u", bkey_inode(k)); /* no extent ends there */
+			else if (!(n->level ? bkey_node_validate(k, &n->c->g, &r) : bkey_extent_validate(k, &n->c->g, &r)))
+				continue;
+			bkey_to_text(&key, k);
+			pr(why, "set %u at byte %u: key %s: %s", i, offset, text, reason);
+			return -EUCLEAN;
+		}
+		offset = node_next_set(view, offset);
+	}
+	return 0;
+}
+
 /* Fill n's keys from a node image. */
 static int node_adopt(struct bnode *n, const void *image)
 {
@@ -37,6 +65,9 @@ static int node_adopt(struct bnode *n, const void *image)
 	struct node_extent extent;
 	int r = node_validate(&view, c->btree.tolerate_torn, &extent, &why);
 
+	if (r < 0)
+		return node_damaged(n, reason);
+	r = keys_validate(n, &view, extent.nr_sets, &why);
 	if (r < 0)
 		return node_damaged(n, reason);
 	n->seq = node_set_at(&view, 0)->seq;
@@ -200,6 +231,18 @@ int bnode_write_sync(struct bnode *n)
 	return r;
 }
 
+/* Until no node of the tree has a write in flight. */
+static void wait_writes(struct cset *c)
+{
+	struct bnode *n;
+again:
+	list_for_each(n, &c->btree.nodes, lru)
+		if (n->writing) {
+			bnode_wait(n);
+			goto again;
+		}
+}
+
 int btree_flush_all(struct cset *c)
 {
 	while (!list_empty(&c->btree.dirty)) {
@@ -213,13 +256,7 @@ int btree_flush_all(struct cset *c)
 		}
 		bnode_write_start(n);
 	}
-	struct bnode *n;
-again:
-	list_for_each(n, &c->btree.nodes, lru)
-		if (n->writing) {
-			bnode_wait(n);
-			goto again;
-		}
+	wait_writes(c);
 	return c->io_disable ? -EROFS : 0;
 }
 
@@ -242,8 +279,7 @@ int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max_nodes)
 	for (unsigned i = 0; i < nr; i++)
 		bnode_write_start(batch[i]);
 	for (unsigned i = 0; i < nr; i++) {
-		int r = bnode_write_sync(batch[i]);
-		(void)r; /* a failure has failed the set, which our caller checks */
+		ignore_result(bnode_write_sync(batch[i])); /* a failure has failed the set, which our caller checks */
 		bnode_put(batch[i]);
 	}
 	return (int)nr;
@@ -285,7 +321,7 @@ static void writer(void *arg)
 		if (wait_ns == UINT64_MAX || c->io_disable)
 			wait_queue_wait(&c->btree.writer_wake);
 		else
-			(void)wait_queue_wait_timeout(&c->btree.writer_wake, wait_ns); /* woken, due or stopping: look again */
+			ignore_result(wait_queue_wait_timeout(&c->btree.writer_wake, wait_ns)); /* woken or due: look again */
 	}
 }
 
@@ -302,4 +338,5 @@ void btree_stop(struct cset *c)
 	if (c->btree.writer)
 		fiber_join(c->btree.writer);
 	c->btree.writer = NULL;
+	wait_writes(c);
 }

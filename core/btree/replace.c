@@ -45,11 +45,18 @@ int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
 			fmutex_unlock(&t->structure);
 		} else if (!wait) {
 			return -EAGAIN;
+		} else if (!c->alloc.running) {
+			return cset_error(c, "'%s' has no empty buckets left to start with", c->cache->path);
 		} else {
 			alloc_wake(c);
 			wait_queue_wait(&t->reserve_wait);
 		}
 	}
+}
+
+static uint32_t bnode_bucket(const struct bnode *n)
+{
+	return (uint32_t)geometry_bucket(&n->c->g, ptr_sector(n->key.k.ptr[0]));
 }
 
 /* --- making nodes ------------------------------------------------------------------------------------------------------ */
@@ -85,6 +92,17 @@ static int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret
 	rs->fresh[rs->nr_fresh++] = n;
 	*ret = n;
 	return 0;
+}
+
+/* The newest fresh node, which nobody has seen, is not needed after all. */
+static void drop_last_fresh(struct restructure *rs)
+{
+	struct bnode *n = rs->fresh[--rs->nr_fresh];
+
+	bucket_unpin(cset_bucket(rs->c, bnode_bucket(n)));
+	bucket_free(rs->c, bnode_bucket(n));
+	bnode_retire(n);
+	bnode_put(n);
 }
 
 static void set_bound(struct bnode *n, struct bpos bound)
@@ -139,9 +157,14 @@ static int copy_node(struct restructure *rs, struct bnode *old, struct bnode **r
 			return r;
 		const struct bkey *last = bkeys_split_into(&left->keys, &right->keys, 3, 5);
 
-		set_bound(left, bkey_pos(last));
-		set_bound(right, bnode_bound(old));
-		rs->c->btree.nr_splits++;
+		if (bkeys_open(&right->keys)->nr_words) {
+			set_bound(left, bkey_pos(last));
+			set_bound(right, bnode_bound(old));
+			rs->c->btree.nr_splits++;
+		} else { /* no bound can separate the keys */
+			drop_last_fresh(rs);
+			right = NULL;
+		}
 	}
 	rs->c->btree.nr_rewrites++;
 	*ret_left = left;
@@ -334,11 +357,6 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 }
 
 /* --- finishing --------------------------------------------------------------------------------------------------------- */
-
-static uint32_t bnode_bucket(const struct bnode *n)
-{
-	return (uint32_t)geometry_bucket(&n->c->g, ptr_sector(n->key.k.ptr[0]));
-}
 
 /* A write in flight still uses the node's memory, its pin, and its bucket. */
 static void wait_written(struct bnode *n)

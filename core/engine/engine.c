@@ -242,6 +242,7 @@ static void main_fiber(void *arg)
 	struct main_call *m = arg;
 
 	m->result = m->fn(m->arg);
+	engine_stop(engine_self()); /* or this turn would go to sleep */
 }
 
 int engine_run(struct engine *e, int (*main_fn)(void *arg), void *arg)

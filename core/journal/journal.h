@@ -12,7 +12,9 @@
  *
  * The ring: njournal buckets used in consecutive order. Bucket i+1 may be entered only when its newest entry is older than the last_seq of
  * the newest *durable* entry (R6.4). The last block of each bucket is kept for one empty entry that publishes a newer last_seq when that
- * is what is missing. In normal running two more buckets are kept free, as the kernel does (R6.3), for replay after a crash.
+ * is what is missing. In normal running one more bucket is kept free: entries without keys may use it, so that the allocator can make progress
+ * while operations that wait for buckets hold the oldest pins, and recovery after a crash finds room for its own entries (R6.3).
+ * The open entry takes keys only while a place for it is guaranteed.
  *
  * Crash at any point: the newest valid entry names root, uuid bucket, prio chain and last_seq; entries [last_seq, seq] exist. (I-7, I-8)
  *
@@ -37,7 +39,6 @@ struct journal_buffer {
 /* An entry found on disk at start. */
 struct journal_found {
 	uint64_t seq;
-	uint32_t bucket_index;
 	struct jset *jset; /* owned */
 };
 
@@ -60,7 +61,8 @@ struct journal {
 	uint64_t *bucket_seq;	/* newest entry in each journal bucket, 0 = none needed */
 	uint32_t cur;		/* index of the bucket being filled */
 	uint32_t blocks_free;	/* left in it, the publishing block included */
-	bool reserve;		/* running: keep spare buckets for the next recovery */
+	uint32_t blocks_per_bucket;
+	bool reserve;		/* running: keep a spare bucket for meta entries and the next recovery */
 
 	struct wait_queue space;   /* for room in the open entry or the ring */
 	struct wait_queue durable; /* an entry became durable, or the journal failed */
@@ -68,8 +70,10 @@ struct journal {
 	struct fiber *writer;
 	struct timer delay_timer;
 	uint32_t delay_ms;
+	bool want_room;		   /* somebody waits in `space` */
 	bool running, stopping;
 	bool replaying;
+	bool silent;		   /* recovery found no room for an entry: nothing is written until replay has made some (R6.3) */
 
 	struct journal_found *found; /* between journal_read() and journal_replay() */
 	size_t nr_found, cap_found;
@@ -87,9 +91,16 @@ void journal_release(struct cset *c);
 FIBER_FN MUST_CHECK int journal_read(struct cset *c, struct printbuf *why);
 const struct jset *journal_newest(const struct journal *j);
 /* Pins for every found entry and for the buckets its keys name; adopts newer gens (§6.9). */
-void journal_mark(struct cset *c);
-/* Open a new entry behind the newest, in the next bucket, and start the writer. A new set starts at index 1 with seq 1. */
+MUST_CHECK int journal_mark(struct cset *c);
+/*
+ * Open a new entry behind the newest and start the writer. It continues in the bucket where the newest entry ends (the kernel abandons the rest
+ * of that bucket; what may lie there is torn, unacknowledged, or of an older lap, so overwriting it is as good and saves room: a machine that
+ * crashes again and again while starting does not eat up its journal). A new set starts at index 1 with seq 1.
+ * If there is no room even for an entry without keys, the journal stays silent: journal_meta() does nothing, the allocator must not run, and after
+ * the replay journal_speak() writes all leaves and publishes that in the kept block.
+ */
 MUST_CHECK int journal_start(struct cset *c);
+FIBER_FN MUST_CHECK int journal_speak(struct cset *c);
 /* Insert the keys of all found entries in order, dropping pins on the way; frees `found`. */
 FIBER_FN MUST_CHECK int journal_replay(struct cset *c, struct printbuf *why);
 
@@ -117,5 +128,18 @@ static inline uint64_t journal_active_entries(const struct journal *j) { return 
 FIBER_FN void journal_stop(struct cset *c);
 /* The set failed: wake everybody who waits. */
 void journal_fail(struct cset *c);
+/* --- reclaim.c, for journal.c -------------------------------------------------------------------------------------------- */
+
+enum journal_kind { JOURNAL_KEYS, JOURNAL_META, JOURNAL_PUBLISH };
+/* Is there a place for an entry of nr_blocks, by the rules above? */
+bool journal_has_place(const struct journal *j, uint32_t nr_blocks, enum journal_kind kind);
+/* Take the place: returns the sector, advancing to the next bucket if need be. */
+uint64_t journal_take_place(struct journal *j, uint32_t nr_blocks);
+/*
+ * Get closer to having a place for keys: write leaves that hold the oldest entries. True: oldest_seq in memory is now far enough, publishing it will
+ * free the next bucket. For the writer fiber.
+ */
+FIBER_FN bool journal_make_room(struct journal *j);
+
 /* Words of keys one append may carry: fits a one-block entry (R6.1). */
 uint32_t journal_append_max_words(const struct cset *c);

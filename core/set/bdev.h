@@ -9,8 +9,8 @@
  *        │            └──(forced `running`: superblock STALE first)──> running, no cache                 │
  *        └─(state NONE/STALE)──> running, no cache ──attach──> cached + running                           stop: closing ──> gone
  *
- * References: `count` are users of the cache set (requests in flight, the attachment itself); `opens` are handles of the data file. A closing device
- * goes away when both are zero.
+ * References: `count` are requests in flight; `opens` are handles of the data file; `holds` are control operations. A closing device goes away
+ * when all are zero.
  */
 #include "core/admin/stats.h"
 #include "core/io/blk.h"
@@ -37,8 +37,10 @@ struct bdev {
 	uint64_t nr_sectors;	  /* exported size */
 	bool running;		  /* has a data file */
 	bool detaching, closing, io_disable;
+	struct fiber *stopper;	  /* waits for the last user of a closing device */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
+	unsigned holds;		  /* control operations in progress: keep the object, but not its relation to a set */
 	struct wait_queue count_zero;
 	unsigned opens;
 	unsigned pass_through;	  /* requests in flight that do not know the cache (R1.4) */
@@ -70,7 +72,9 @@ MUST_CHECK int bdev_new(struct bcf *b, struct blkdev *backing, struct super *sup
 MUST_CHECK int bdev_new_flash(struct cset *c, uint32_t slot, struct bdev **ret);
 /* Write the superblock and flush: durable when it returns 0 (R1.1, R1.6). */
 FIBER_FN MUST_CHECK int bdev_write_super(struct bdev *d);
-/* Change cache_mode / state / label and write the superblock if that changes anything. */
+/* Set the state and write the superblock if that changes anything. */
+FIBER_FN MUST_CHECK int bdev_set_state(struct bdev *d, enum bdev_state st);
+/* Change cache_mode / label and write the superblock if that changes anything. */
 FIBER_FN MUST_CHECK int bdev_set_cache_mode(struct bdev *d, enum cache_mode m);
 FIBER_FN MUST_CHECK int bdev_set_label(struct bdev *d, const char *label, size_t len);
 /* Export (§1.6). -EBUSY: already running. A device with state CLEAN or DIRTY and no set is marked STALE first, durably. */
@@ -79,11 +83,17 @@ FIBER_FN MUST_CHECK int bdev_run(struct bdev *d);
 FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why);
 /* §1.8: begins; the writeback fiber finishes it (bdev_detach_finish). */
 void bdev_detach(struct bdev *d);
+/* Nothing is dirty any more: superblock CLEAN, then NONE, then the slot (R1.5). Called once, on the writeback fiber, which then ends. */
+FIBER_FN void bdev_detach_finish(struct bdev *d);
 /* Ask the device to go away; asynchronous, dirty data stays in the cache. */
 void bdev_stop(struct bdev *d);
-/* Stop and wait until it is gone. */
-FIBER_FN void bdev_stop_sync(struct bdev *d);
+/* Its set failed: clean devices go on without a cache, dirty ones are disabled and stopped (§1.10, I-27). */
+FIBER_FN void bdev_set_failed(struct bdev *d);
 /* A backing I/O failed: counts, and disables the device at the limit (§1.10). */
 void bdev_io_error(struct bdev *d, const char *what, int error);
+/* Keep the object while a control operation may yield; it can still be stopped, detached and so on meanwhile. */
+void bdev_hold(struct bdev *d);
+void bdev_release(struct bdev *d);
+/* A request begins / ends; the device and its set stay while any is in flight. */
 void bdev_get(struct bdev *d);
 void bdev_put(struct bdev *d);

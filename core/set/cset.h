@@ -31,8 +31,7 @@ struct cset {
 	bool io_disable;	/* failed: all metadata writes and all requests refuse */
 	bool unregistering;	/* stop, but detach the devices first */
 	char error[256];	/* why it failed; "" = it has not */
-	struct fiber *stopper;	/* runs the stop; NULL while running */
-	struct wait_queue gone;
+	unsigned holds;		/* operations in progress that use the set without being one of its devices' requests */
 
 	/* cache0 */
 	struct blkdev *cache;
@@ -94,7 +93,14 @@ void cset_io_done(struct cset *c, const char *what, int error);
 FIBER_FN MUST_CHECK int cset_write_super(struct cset *c);
 /* Asynchronous; unregister detaches (and so writes back) first. */
 void cset_stop(struct cset *c, bool unregister);
-FIBER_FN void cset_stop_sync(struct cset *c);
+
+/* recovery.c: bring the contents up. On failure nothing has been written that matters; why says what is wrong and where. */
+FIBER_FN MUST_CHECK int cset_recover(struct cset *c, struct printbuf *why);
+FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
+
+/* Keep the object (it may stop and fail meanwhile, but not vanish) across waits. */
+void cset_hold(struct cset *c);
+void cset_release(struct cset *c);
 
 /* uuid table (volume.c). Slots are found by uuid, or -1. */
 int uuid_slot_find(const struct cset *c, const uint8_t uuid[16]);

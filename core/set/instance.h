@@ -21,4 +21,7 @@ struct bcf {
 };
 
 void bcf_devices_changed(struct bcf *b);
+/* Lowest free devN. */
+unsigned bcf_free_number(const struct bcf *b);
+void bcf_add_bdev(struct bcf *b, struct bdev *d); /* in number order */
 struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16]);

@@ -93,8 +93,22 @@ uint8_t bucket_inc_gen(struct cset *c, uint32_t b)
 
 bool bucket_can_invalidate(const struct cset *c, const struct bucket *b)
 {
+	/* One less than the limit: retiring a btree node raises its bucket's gen once more before it is freed. */
 	return (b->mark == MARK_NONE || b->mark == MARK_RECLAIMABLE) && !b->pin && !b->readers &&
-	       (uint8_t)(b->gen - b->last_gc) < BUCKET_GC_GEN_MAX && (c->alloc.gc_mark_valid || b->reclaimable_in_gc);
+	       (uint8_t)(b->gen - b->last_gc) < BUCKET_GC_GEN_MAX - 1 && (c->alloc.gc_mark_valid || b->reclaimable_in_gc);
+}
+
+void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_marker)
+{
+	struct bucket *b = ptr_bucket(c, ptr);
+
+	if (ptr_stale(c, ptr))
+		return;
+	b->gen = ptr_gen(ptr);
+	if (level && !freed_marker)
+		b->prio = PRIO_BTREE;
+	else if (!level && b->prio == PRIO_BTREE)
+		b->prio = PRIO_INITIAL;
 }
 
 static void bucket_invalidate(struct cset *c, uint32_t b)
@@ -272,10 +286,8 @@ static void invalidate_some(struct cset *c)
 		invalidate_lru(c);
 		break;
 	}
-	if (!fifo_full(&c->alloc.free_inc)) {
+	if (!fifo_full(&c->alloc.free_inc))
 		c->alloc.invalidate_needs_gc = true;
-		gc_trigger(c);
-	}
 }
 
 /* --- the allocator fiber ------------------------------------------------------------------------------------------------ */
@@ -330,6 +342,9 @@ static void allocator(void *arg)
 		while (!alloc_ends(c)) {
 			if (!a->invalidate_needs_gc)
 				invalidate_some(c);
+			/* With free buckets in stock there is no hurry: an idle, full cache must not run gc after gc. */
+			if (a->invalidate_needs_gc && a->free[RESERVE_NONE].nr < a->free[RESERVE_NONE].cap)
+				gc_trigger(c);
 			if (worth_writing(a) && !a->prio_blocked)
 				break;
 			wait_queue_wait(&a->work);

@@ -29,7 +29,7 @@ struct cset;
 enum bucket_mark { MARK_NONE, MARK_RECLAIMABLE, MARK_DIRTY, MARK_METADATA };
 
 struct bucket {
-	uint16_t pin;	       /* references that forbid reuse */
+	uint32_t pin;	       /* references that forbid reuse */
 	uint16_t readers;      /* cache reads in flight (R2.1) */
 	uint16_t prio;
 	uint16_t sectors_used; /* live sectors counted by the last gc, saturating; bucket size while being filled */
@@ -86,8 +86,13 @@ FIBER_FN MUST_CHECK int bucket_alloc(struct cset *c, enum reserve r, bool wait, 
 uint32_t bucket_alloc_available(const struct cset *c, enum reserve r);
 /* Metadata or data bucket is no longer referenced; it is reused through invalidation like any other. pin must be 0 then. */
 void bucket_free(struct cset *c, uint32_t b);
-static inline void bucket_pin(struct bucket *b) { assert(b->pin < UINT16_MAX); b->pin++; }
+static inline void bucket_pin(struct bucket *b) { assert(b->pin < UINT32_MAX); b->pin++; }
 static inline void bucket_unpin(struct bucket *b) { assert(b->pin > 0); b->pin--; }
+/*
+ * Start-up: a pointer newer than the recorded gen raises it, and shows what the bucket is used for (format.md §12.1). level: of the
+ * node that holds the pointer.
+ */
+void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_marker);
 /* gen + 1 in memory, keeping need_gc. */
 uint8_t bucket_inc_gen(struct cset *c, uint32_t b);
 bool bucket_can_invalidate(const struct cset *c, const struct bucket *b);

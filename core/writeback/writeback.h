@@ -17,35 +17,35 @@
  * since the scan began (dirty_writers, dirty_generation). Then CLEAN is written: everything clean is flushed to backing and journalled before (R8.2).
  */
 #include "core/engine/sync.h"
+#include "core/writeback/keybuf.h"
 #include "core/writeback/rate.h"
-#include "formats/bkey.h"
 
 struct bdev;
+struct cset;
 
-#define KEYBUF_KEYS 500
 #define WRITEBACK_BATCH_KEYS_DEFAULT 64
 #define WRITEBACK_BATCH_SECTORS 8192
+#define WRITEBACK_RATE_INITIAL 1024 /* sectors/s */
+#define WRITEBACK_DELAY_S_DEFAULT 30
 
-struct keybuf_key {
-	struct bkey_buf key;
-	bool dropped; /* overwritten before it was started */
-};
-struct keybuf {
-	struct keybuf_key keys[KEYBUF_KEYS]; /* ascending, not overlapping */
-	unsigned nr;
-	unsigned next;		/* keys before this one are started */
-	uint64_t last_scanned;	/* sector where the next scan continues */
-};
+struct writeback_batch;
 
 struct writeback {
 	struct fiber *fiber;
 	struct wait_queue wake;
-	struct wait_queue idle;	       /* somebody waits for "nothing dirty" */
+	struct wait_queue idle;	       /* somebody waits for "nothing dirty", or for the end of a pass */
+	struct wait_queue batch_done;  /* ... for started keys to be finished */
 	struct keybuf keybuf;
+	struct writeback_batch *batch; /* memory of the running batch; owned, made by writeback_start() */
 	bool has_dirty;
+	bool state_durable;	       /* the superblock on disk says DIRTY */
+	bool state_writing;	       /* somebody is writing the state; wait on state_wait */
+	struct wait_queue state_wait;
 	bool running;		       /* writeback_running */
 	bool stopping;
-	bool detach_done;
+	bool detach_done;	       /* the fiber has detached the device and ended */
+	bool pass_failed;	       /* an I/O of the current pass failed */
+	unsigned flushers;	       /* callers of writeback_flush(): no delay, no rate */
 	uint64_t dirty_sectors;	       /* exact, kept by the btree */
 	uint64_t dirty_generation;     /* + 1 for each writeback-mode write that finished */
 	unsigned dirty_writers;	       /* writeback-mode writes in flight */
@@ -57,17 +57,27 @@ struct writeback {
 	struct timer rate_timer;
 	uint64_t keys_done, keys_failed, sectors_written;
 	unsigned failures;	       /* passes in a row that ended with an I/O error */
+	uint64_t passes;	       /* scans of the whole device that were worked off */
 };
 
 void writeback_init(struct bdev *d);
-/* After attach: count dirty sectors in the index (§8.9), start the fiber. */
+/*
+ * After attach, before requests are let in: count dirty sectors in the index (§8.9), make the state DIRTY durable if there are some or it was
+ * DIRTY, start the fiber. Flash-only volumes: only counts, and adds to the set's sum.
+ */
 FIBER_FN MUST_CHECK int writeback_start(struct bdev *d);
+/* Stop the fiber: waits for I/O in flight, never for anything else. Not from the fiber itself (bdev_detach_finish()). */
 FIBER_FN void writeback_stop(struct bdev *d);
+/* Something changed that the fiber should look at: a tunable, detaching, errors. */
 void writeback_wake(struct bdev *d);
+/* A request came in: leave the idle maximum rate (§2.1, §8.8). */
+void writeback_leave_idle(struct cset *c);
 /*
  * A write to [start, end) begins: drop unstarted keys that overlap; true if a started one does, which forces the write to be writeback.
  */
 bool writeback_overlaps(struct bdev *d, uint64_t start, uint64_t end);
+/* Wait until no started key overlaps; none will be started while the caller holds the range. Takes at most one batch's I/O. */
+FIBER_FN void writeback_wait_started(struct bdev *d, uint64_t start, uint64_t end);
 /* A writeback-mode write begins / ends. begin makes the DIRTY state durable if it is the first (R1.6). */
 FIBER_FN MUST_CHECK int writeback_write_begin(struct bdev *d);
 void writeback_write_end(struct bdev *d);

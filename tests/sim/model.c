@@ -451,6 +451,11 @@ int model_read_end(struct model *m, struct model_read *r, uint64_t offset, const
 	return 0;
 }
 
+int model_check(const struct model *m, uint64_t offset, const void *buf, size_t len, struct printbuf *why)
+{
+	return check_range(m, offset, buf, len, LIVE - 1, why);
+}
+
 void model_flush_begin(struct model *m, struct model_flush *f)
 {
 	f->begun = m->now++;

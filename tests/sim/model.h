@@ -54,6 +54,8 @@ void model_read_begin(struct model *m, struct model_read *r);
 /* 0, or -EUCLEAN with the first sector that reads what it must not. */
 MUST_CHECK int model_read_end(struct model *m, struct model_read *r, uint64_t offset_bytes, const void *buf, size_t len_bytes,
 			      struct printbuf *why);
+/* The same question about bytes that were not read through the device (a backing device on its own); settles nothing. */
+MUST_CHECK int model_check(const struct model *m, uint64_t offset_bytes, const void *buf, size_t len_bytes, struct printbuf *why);
 void model_flush_begin(struct model *m, struct model_flush *f);
 void model_flush_end(struct model *m, struct model_flush *f, int error);
 

@@ -22,13 +22,13 @@ struct rig {
 	struct bkeys_dirty dirty_hook;
 	struct geometry g;
 	struct bkeys b;
-	struct image image;
 	void *scratch;
 	struct model now, on_disk;
 	int dirty[INODES][SECTORS];
 	struct rng rng;
 	uint64_t seed;
 	uint32_t node_bytes;
+	struct image image; /* ends in a key */
 };
 
 static void dirty_changed(struct bkeys_dirty *d, uint32_t inode, uint64_t start, int64_t nr)
@@ -334,8 +334,11 @@ static void replace(struct rig *r)
 	bkey_init(&ins.k, bkey_inode(&old.k), bkey_offset(&old.k), bkey_size(&old.k));
 	if (rng_one_in(&r->rng, 3)) /* a part of it */
 		bkey_cut_front(&ins.k, bpos(bkey_inode(&old.k), bkey_start(&old.k) + rng_below(&r->rng, bkey_size(&old.k))));
-	if (rng_one_in(&r->rng, 3)) /* writeback is done: the same, but clean */ {
+	if (rng_one_in(&r->rng, 3))
+		bkey_cut_back(&ins.k, bpos(bkey_inode(&ins.k), bkey_offset(&ins.k) - rng_below(&r->rng, bkey_size(&ins.k))));
+	if (rng_one_in(&r->rng, 3)) { /* writeback is done: the same, but clean */
 		bkey_copy(&kept.k, &old.k);
+		bkey_cut_back(&kept.k, bkey_pos(&ins.k));
 		bkey_cut_front(&kept.k, bkey_start_pos(&ins.k));
 		bkey_set_dirty(&kept.k, false);
 		bkey_copy(&ins.k, &kept.k);
@@ -527,6 +530,28 @@ static void merged_keys_stop_at_the_largest_size(void **state)
 	free_bkeys(&b);
 }
 
+static void holes_merge_beyond_the_largest_size_when_sorted(void **state)
+{
+	struct geometry g = test_geometry();
+	void *scratch = test_pages(8192);
+	struct bkeys b;
+
+	new_bkeys(&b, &g, 8192, true);
+	bkeys_open_set(&b, 0, 0, 1);
+	put(&b, 1, 0, 40000, 0, 0);
+	bkeys_close_set(&b);
+	bkeys_open_set(&b, 512, 0, 1);
+	put(&b, 1, 40000, 40000, 0, 0);
+	bkeys_close_set(&b);
+	bkeys_sort_full(&b, scratch);
+	check_ok(&b, 0);
+	assert_int_equal(bkey_size(bset_first(b.sets[0].set)), BKEY_SIZE_MAX);
+	assert_int_equal(bkey_start(bkey_next(bset_first(b.sets[0].set))), BKEY_SIZE_MAX);
+	assert_int_equal(bkey_offset(bkey_next(bset_first(b.sets[0].set))), 80000);
+	free_bkeys(&b);
+	free(scratch);
+}
+
 static void the_upper_part_of_a_split_written_key_goes_to_the_open_set(void **state)
 {
 	struct geometry g = test_geometry();
@@ -664,9 +689,81 @@ static void statistics_count_sets_by_kind(void **state)
 	free_bkeys(&b);
 }
 
+/* --- the check itself -------------------------------------------------------------------------------------------------- */
+
+/* A leaf with a written set of 20 keys and an open one of two. */
+static void new_checked_leaf(struct bkeys *b, const struct geometry *g)
+{
+	new_bkeys(b, g, 8192, true);
+	bkeys_open_set(b, 0, 0, 1);
+	for (unsigned i = 0; i < 20; i++)
+		put(b, 1, i * 10, 5, ptr_make(0, 256 + i * 10, 0), 1);
+	bkeys_close_set(b);
+	bkeys_open_set(b, 4096, 0, 1);
+	put(b, 1, 5000, 5, ptr_make(0, 256, 0), 1);
+	put(b, 1, 6000, 5, ptr_make(0, 256, 0), 1);
+	check_ok(b, 0);
+}
+
+static void expect_check_says(struct bkeys *b, const char *what)
+{
+	char text[300];
+	struct printbuf why = PRINTBUF(text);
+
+	assert_int_equal(bkeys_check(b, &why), -EUCLEAN);
+	if (!strstr(text, what))
+		fail_msg("'%s' instead of '%s'", text, what);
+	free_bkeys(b);
+}
+
+static void the_check_notices_every_kind_of_damage(void **state)
+{
+	struct geometry g = test_geometry();
+	struct bkeys b;
+
+	new_checked_leaf(&b, &g);
+	bset_first(bkeys_open(&b))->low = 50000;
+	expect_check_says(&b, "END out of order");
+	new_checked_leaf(&b, &g);
+	bkey_set_size(bkey_next(bset_first(bkeys_open(&b))), 5995);
+	expect_check_says(&b, "START out of order");
+	new_checked_leaf(&b, &g);
+	bkey_set_size(bset_first(bkeys_open(&b)), 4900);
+	expect_check_says(&b, "overlap");
+	new_checked_leaf(&b, &g);
+	bkey_set_size(bset_first(b.sets[0].set), 6);
+	expect_check_says(&b, "before sector 0");
+	new_checked_leaf(&b, &g);
+	b.line_first[b.sets[0].first_line + 1]++;
+	expect_check_says(&b, "line_first");
+	new_checked_leaf(&b, &g);
+	b.line_pos[b.sets[0].first_line + 1]++;
+	expect_check_says(&b, "line_pos");
+	new_checked_leaf(&b, &g);
+	b.sets[0].nr_lines--;
+	expect_check_says(&b, "number of lines");
+	new_checked_leaf(&b, &g);
+	b.sets[0].set->nr_words--;
+	expect_check_says(&b, "malformed");
+	new_checked_leaf(&b, &g);
+	b.sets[1].set->nr_words = 512;
+	expect_check_says(&b, "behind the buffer");
+	new_checked_leaf(&b, &g);
+	b.sets[1].set = (struct bset *)(b.buf + 256);
+	expect_check_says(&b, "misplaced");
+	new_checked_leaf(&b, &g);
+	b.open = false;
+	expect_check_says(&b, "open");
+	new_checked_leaf(&b, &g);
+	b.nr_sets = MAX_BSETS + 1;
+	expect_check_says(&b, "5 sets");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_check_notices_every_kind_of_damage),
+		cmocka_unit_test(holes_merge_beyond_the_largest_size_when_sorted),
 		cmocka_unit_test(merged_keys_stop_at_the_largest_size),
 		cmocka_unit_test(the_upper_part_of_a_split_written_key_goes_to_the_open_set),
 		cmocka_unit_test(a_covered_written_key_is_emptied_where_it_ends),

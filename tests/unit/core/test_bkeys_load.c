@@ -189,7 +189,9 @@ static void empty_keys_on_disk_matter_nowhere(void **state)
 	image_init(&im, KIB(4), 1);
 	add_extent(s, 1, 500, 0, 0, 0);
 	add_extent(s, 0, 0, 0, 0, 3);
-	add_extent(s, 1, 0, 100, ptr_make(0, 256, 1), 1);
+	add_extent(s, 1, 0, 60, ptr_make(0, 256, 1), 1);
+	add_extent(s, 1, 700, 0, 0, 0);
+	add_extent(s, 1, 60, 40, ptr_make(0, 316, 1), 1);
 	add_extent(s, 1, 50, 0, 0, 0);
 	image_append(&im, s);
 	s->nr_words = 0;
@@ -199,6 +201,7 @@ static void empty_keys_on_disk_matter_nowhere(void **state)
 	assert_int_equal(load(&b, &im), 0);
 	check_ok(&b, 0);
 	assert_int_equal(bkeys_total_words(&b), 3);
+	assert_int_equal(bkey_size(bset_first(b.sets[0].set)), 100);
 	free_bkeys(&b);
 	free(im.bytes);
 	free(s);
@@ -296,6 +299,26 @@ static void old_and_new_pointers_with_one_bound_coexist_newest_first(void **stat
 	assert_int_equal(ptr_sector(bkeys_iter_next(&it)->ptr[0]), 12 * 256);
 	bkeys_iter_init_all(&it, &b);
 	assert_true(bkey_is_zero_pos(bkeys_iter_next(&it)));
+	free_bkeys(&b);
+	free(im.bytes);
+	free(s);
+}
+
+static void pointers_that_look_like_neighbours_are_not_merged(void **state)
+{
+	struct geometry g = test_geometry();
+	struct bset *s = new_set();
+	struct image im;
+	struct bkeys b;
+
+	image_init(&im, KIB(4), 1);
+	add_ptr(s, 1, 8, 1, 1);
+	add_ptr(s, 1, 16, 1, 1);
+	bkey_next(bset_first(s))->ptr[0] = ptr_add(bset_first(s)->ptr[0], 8);
+	image_append(&im, s);
+	new_bkeys(&b, &g, im.node_bytes, false);
+	assert_int_equal(load(&b, &im), 0);
+	assert_int_equal(bkeys_total_words(&b), 6);
 	free_bkeys(&b);
 	free(im.bytes);
 	free(s);
@@ -401,6 +424,7 @@ int main(void)
 		cmocka_unit_test(thousands_of_overlapping_sets_take_little_time),
 		cmocka_unit_test(any_overlaps_of_any_number_of_sets_resolve_to_the_newest),
 		cmocka_unit_test(old_and_new_pointers_with_one_bound_coexist_newest_first),
+		cmocka_unit_test(pointers_that_look_like_neighbours_are_not_merged),
 		cmocka_unit_test(interior_keys_come_in_order_however_they_were_inserted),
 		cmocka_unit_test(a_split_never_separates_pointers_with_one_bound_nor_bounds_a_node_by_a_marker),
 	};

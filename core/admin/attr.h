@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * Attributes: the control files as one table of data.
+ *
+ * Why: a control file is a name, a mode, a number's place and bounds. What two files have in common (parsing, clamping, printing, error
+ * texts) is here once, exactly as control-files.md §1 says, so that a file is one row in attr_<object>.c and every strictness rule holds everywhere.
+ * Model: a directory of the tree is an object (struct attr_object) of one kind (enum attr_dir), and each kind has one table of rows. A row
+ * takes its value from a field of the object, from get() or, if it is not one number, from show(); a write is parsed by `input`, clamped
+ * to min..max (or bounds()), and goes to the field (then changed()) or to store().
+ * Waiting: show() and get() never yield. store() may; it holds what it needs across the wait, and the machinery looks at nothing but
+ * the result afterwards.
+ */
+#include "core/set/instance.h"
+
+#ifndef BCF_VERSION
+#define BCF_VERSION "0.1.0"
+#endif
+
+enum attr_dir {
+	ATTR_DIR_ROOT,	   /* .ctl */
+	ATTR_DIR_BDEV,	   /* dev<N> of a backing device */
+	ATTR_DIR_VOLUME,   /* dev<N> of a flash-only volume */
+	ATTR_DIR_SET,	   /* <set-uuid> */
+	ATTR_DIR_INTERNAL, /* <set-uuid>/internal */
+	ATTR_DIR_CACHE,	   /* <set-uuid>/cache0 */
+	ATTR_DIR_STATS,	   /* <set-uuid>/stats_*, dev<N>/stats_* */
+	ATTR_DIR_BY,	   /* by, by/uuid, by/label: no attributes */
+	ATTR_DIR_BY_UUID,
+	ATTR_DIR_BY_LABEL,
+	ATTR_DIRS
+};
+
+struct attr_object {
+	struct bcf *b;
+	struct bdev *d;		   /* BDEV, VOLUME, their STATS */
+	struct cset *c;		   /* SET, INTERNAL, CACHE, their STATS; of a device: its set or NULL */
+	const struct stats *stats; /* STATS */
+	enum stat_period period;
+};
+
+/* control-files.md §1.3 */
+enum attr_input {
+	ATTR_IN_NONE,	/* read-only */
+	ATTR_IN_U,	/* decimal number, clamped */
+	ATTR_IN_B,	/* as U; anything but 0 is 1 */
+	ATTR_IN_H,	/* bytes with an optional unit and, before a unit, an optional fraction ("H+") */
+	ATTR_IN_UH,	/* U in the kernel, H+ here: a plus sign is fine, a bare number keeps its kernel meaning, a unit means bytes */
+	ATTR_IN_E,	/* one of words[] */
+	ATTR_IN_UUID,
+	ATTR_IN_LABEL,
+	ATTR_IN_PATH,	/* any text, white space around it stripped */
+	ATTR_IN_ANY,	/* whatever */
+};
+
+enum attr_format {
+	ATTR_DEC,
+	ATTR_HR,	 /* bytes, for humans (§1.2) */
+	ATTR_HR_SECTORS, /* the value is in sectors, the text in bytes; so is an input with a unit */
+	ATTR_LIST,	 /* words[], the current one in brackets */
+};
+
+struct attr_value {
+	uint64_t number; /* U B H UH; E: index of the word */
+	bool has_unit;
+	uint8_t uuid[16];
+	const char *text; /* LABEL PATH ANY: not terminated; the caller's, stays valid while store() waits */
+	size_t len_bytes;
+};
+
+/* An integer member of struct bdev, struct cset or struct bcf. */
+struct attr_field {
+	enum { ATTR_NO_FIELD, ATTR_FIELD_BDEV, ATTR_FIELD_CSET } of;
+	size_t offset_bytes, size_bytes;
+};
+
+struct attr {
+	const char *name, *help;
+	unsigned mode; /* 0444, 0644, 0200 */
+	enum attr_input input;
+	enum attr_format format;
+	uint64_t min, max, dflt;
+	const char *const *words; /* NULL-terminated */
+	struct attr_field field;
+	unsigned arg; /* get()'s own */
+	int64_t (*get)(const struct attr_object *o, const struct attr *a);
+	int (*show)(const struct attr_object *o, struct printbuf *out);
+	void (*bounds)(const struct attr_object *o, uint64_t *min, uint64_t *max);
+	void (*changed)(const struct attr_object *o);
+	FIBER_FN int (*store)(const struct attr_object *o, const struct attr_value *v, struct printbuf *why);
+};
+
+struct attr_table {
+	const struct attr *attrs;
+	size_t nr;
+};
+extern const struct attr_table attr_root_table, attr_bdev_table, attr_volume_table, attr_set_table, attr_internal_table, attr_cache_table,
+	attr_stats_table;
+const struct attr_table *attr_table(enum attr_dir dir); /* an empty one for directories without attributes */
+const struct attr *attr_find(enum attr_dir dir, const char *name);
+
+/* Writing rows. */
+#define ATTR_TABLE(rows) { .attrs = (rows), .nr = ARRAY_SIZE(rows) }
+#define ATTR_BDEV_FIELD(m) { .of = ATTR_FIELD_BDEV, .offset_bytes = offsetof(struct bdev, m), .size_bytes = sizeof(((struct bdev *)0)->m) }
+#define ATTR_CSET_FIELD(m) { .of = ATTR_FIELD_CSET, .offset_bytes = offsetof(struct cset, m), .size_bytes = sizeof(((struct cset *)0)->m) }
+#define ATTR_RO(f, n, getter, h) { .name = n, .help = h, .mode = 0444, .format = f, .get = getter }
+#define ATTR_RO_FIELD(f, n, fld, h) { .name = n, .help = h, .mode = 0444, .format = f, .field = fld }
+#define ATTR_RO_TEXT(n, shower, h) { .name = n, .help = h, .mode = 0444, .show = shower }
+#define ATTR_ACTION(n, in, storer, h) { .name = n, .help = h, .mode = 0200, .input = in, .store = storer }
+
+/* --- the machinery ------------------------------------------------------------------------------------------------------- */
+
+/* The current value of a number, in the unit of the table. */
+int64_t attr_get(const struct attr *a, const struct attr_object *o);
+/* Print the file. -EACCES: write-only. */
+MUST_CHECK int attr_show(const struct attr *a, const struct attr_object *o, struct printbuf *out);
+/* One command of len_bytes > 0. -EACCES: read-only. */
+FIBER_FN MUST_CHECK int attr_store(const struct attr *a, const struct attr_object *o, const char *text, size_t len_bytes, struct printbuf *why);
+/* Only the parsing, without clamping. -EINVAL, -ERANGE. */
+MUST_CHECK int attr_parse(const struct attr *a, const char *text, size_t len_bytes, struct attr_value *ret, struct printbuf *why);
+/* Put every default of the table into its field: for objects under construction. */
+void attr_apply_defaults(enum attr_dir dir, const struct attr_object *o);
+
+void attr_list_text(struct printbuf *out, const char *const *words, uint64_t current); /* with newline */
+/* Control characters have no place in a label. */
+MUST_CHECK int attr_check_label(const char *text, size_t len_bytes, struct printbuf *why);
+/* A device's label wherever it is kept, as a C string. */
+void attr_bdev_label(const struct bdev *d, char out[LABEL_BYTES + 1]);
+/* The uuid in its superblock, or a volume's in its set's table. NULL: a volume whose set is gone. */
+const uint8_t *attr_bdev_uuid(const struct bdev *d);
+/* Percent limits of a device: its set's, else the process's. */
+unsigned attr_cutoff_writeback(const struct bcf *b, const struct cset *c);
+unsigned attr_cutoff_writeback_sync(const struct bcf *b, const struct cset *c);
+/* What the buckets behind the superblock hold: O(buckets), about a millisecond per million. */
+struct bucket_census {
+	uint64_t unused;     /* no live sectors at the last gc */
+	uint64_t by_mark[4]; /* enum bucket_mark */
+};
+void bucket_census_take(const struct cset *c, struct bucket_census *ret);
+/* What each set reports about itself; shared by its files and status.json. */
+const char *attr_set_state(const struct cset *c);
+unsigned attr_root_usage_percent(const struct cset *c);
+uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on purpose */
+/* "2026-01-31T12:00:00.000Z" */
+void attr_time_text(struct printbuf *out, uint64_t real_s);

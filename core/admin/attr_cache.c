@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Control files of the cache device: <set-uuid>/cache0/ (control-files.md §8). */
+#include "core/admin/attr.h"
+
+#include <stdlib.h>
+
+static const char *const replacement_words[] = { "lru", "fifo", "random", NULL };
+
+static int64_t get_block_size(const struct attr_object *o, const struct attr *a)
+{
+	return o->c->g.block_sectors;
+}
+
+static int64_t get_bucket_size(const struct attr_object *o, const struct attr *a)
+{
+	return o->c->g.bucket_sectors;
+}
+
+static int64_t get_metadata_written(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)(o->c->meta_sectors_written + o->c->btree_sectors_written);
+}
+
+static int64_t get_io_errors(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)(o->c->io_errors >> 20);
+}
+
+/* What the superblock says and the device can do. */
+static int64_t get_discard(const struct attr_object *o, const struct attr *a)
+{
+	return super_discard(o->c->super) && o->c->cache->can_discard;
+}
+
+static int64_t get_replacement(const struct attr_object *o, const struct attr *a)
+{
+	return super_replacement(o->c->super);
+}
+
+/* The superblock stays as it was in memory when it cannot be written; the set has failed then. */
+static FIBER_FN int write_super_or_restore(struct bcf *b, struct cset *c, uint64_t old_flags)
+{
+	uint8_t uuid[16];
+	int r;
+
+	memcpy(uuid, c->super->set_uuid, sizeof(uuid));
+	r = cset_write_super(c);
+	if (r < 0 && bcf_set_find(b, uuid) == c)
+		c->super->flags = old_flags;
+	return r;
+}
+
+static int store_discard(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	uint64_t old_flags = o->c->super->flags;
+
+	if (super_discard(o->c->super) == v->number)
+		return 0;
+	super_set_discard(o->c->super, v->number);
+	return write_super_or_restore(o->b, o->c, old_flags);
+}
+
+static int store_replacement(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	uint64_t old_flags = o->c->super->flags;
+
+	if (super_replacement(o->c->super) == v->number)
+		return 0;
+	super_set_replacement(o->c->super, (enum replacement)v->number);
+	return write_super_or_restore(o->b, o->c, old_flags);
+}
+
+static int store_clear_stats(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	o->c->data_sectors_written = o->c->btree_sectors_written = o->c->meta_sectors_written = 0;
+	o->c->io_errors = 0;
+	return 0;
+}
+
+/* --- priority_stats ------------------------------------------------------------------------------------------------------ */
+
+void bucket_census_take(const struct cset *c, struct bucket_census *ret)
+{
+	struct bucket_census n = {};
+
+	for (uint64_t i = c->g.first_bucket; c->alloc.buckets && i < c->g.nr_buckets; i++) {
+		const struct bucket *b = &c->alloc.buckets[i];
+
+		n.unused += !b->sectors_used;
+		n.by_mark[b->mark & 3]++;
+	}
+	*ret = n;
+}
+
+#define NR_PRIOS 65536
+#define PRIORITY_QUANTILES 31
+
+/* How many buckets that hold data have each priority; index buckets and empty ones do not count. Returns their number. */
+static uint64_t count_prios(const struct cset *c, uint32_t *nr_with_prio, int64_t *ret_sum)
+{
+	uint64_t n = 0;
+
+	*ret_sum = 0;
+	for (uint64_t i = c->g.first_bucket; c->alloc.buckets && i < c->g.nr_buckets; i++) {
+		uint16_t prio = c->alloc.buckets[i].prio;
+
+		if (!prio || prio == PRIO_BTREE)
+			continue;
+		nr_with_prio[prio]++;
+		*ret_sum += (int)PRIO_INITIAL - prio;
+		n++;
+	}
+	return n;
+}
+
+/* One quantile after another while going from hot (high) to cold priorities. */
+static void quantiles(const uint32_t *nr_with_prio, uint64_t n, int32_t out[PRIORITY_QUANTILES])
+{
+	uint64_t passed = 0;
+	unsigned q = 0;
+
+	for (unsigned prio = PRIO_BTREE - 1; prio && q < PRIORITY_QUANTILES; prio--) {
+		passed += nr_with_prio[prio];
+		while (q < PRIORITY_QUANTILES && n * (q + 1) / (PRIORITY_QUANTILES + 1) < passed)
+			out[q++] = (int)PRIO_INITIAL - (int)prio;
+	}
+}
+
+static uint64_t percent(uint64_t part, const struct cset *c)
+{
+	return c->g.nr_buckets ? part * 100 / c->g.nr_buckets : 0;
+}
+
+static int show_priority_stats(const struct attr_object *o, struct printbuf *out)
+{
+	uint32_t *nr_with_prio = calloc(NR_PRIOS, sizeof(*nr_with_prio));
+	int32_t q[PRIORITY_QUANTILES] = {};
+	const struct cset *c = o->c;
+	struct bucket_census census;
+	int64_t sum;
+	uint64_t n;
+
+	if (!nr_with_prio)
+		return -ENOMEM;
+	bucket_census_take(c, &census);
+	n = count_prios(c, nr_with_prio, &sum);
+	quantiles(nr_with_prio, n, q);
+	free(nr_with_prio);
+	pr(out, "Unused:\t\t%llu%%\n", (unsigned long long)percent(census.unused, c));
+	pr(out, "Clean:\t\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_RECLAIMABLE], c));
+	pr(out, "Dirty:\t\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_DIRTY], c));
+	pr(out, "Metadata:\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_METADATA], c));
+	pr(out, "Average:\t%lld\n", n ? (long long)(sum / (int64_t)n) : 0);
+	pr(out, "Sectors per Q:\t%llu\n", (unsigned long long)(n * c->g.bucket_sectors / (PRIORITY_QUANTILES + 1)));
+	pr(out, "Quantiles:\t[");
+	for (unsigned i = 0; i < PRIORITY_QUANTILES; i++)
+		pr(out, i ? " %d" : "%d", q[i]);
+	pr(out, "]\n");
+	return 0;
+}
+
+/* --- the table ----------------------------------------------------------------------------------------------------------- */
+
+static const struct attr cache_attrs[] = {
+	ATTR_RO(ATTR_HR_SECTORS, "block_size", get_block_size, "smallest unit of I/O to the cache"),
+	ATTR_RO(ATTR_HR_SECTORS, "bucket_size", get_bucket_size, "unit of allocation"),
+	ATTR_RO_FIELD(ATTR_DEC, "nbuckets", ATTR_CSET_FIELD(g.nr_buckets), "all buckets, superblock and journal included"),
+	{ .name = "discard", .help = "tell the device about buckets that are about to be reused; kept in the superblock", .mode = 0644,
+	  .input = ATTR_IN_B, .get = get_discard, .store = store_discard },
+	{ .name = "cache_replacement_policy", .help = "which clean bucket is reused first; kept in the superblock", .mode = 0644,
+	  .input = ATTR_IN_E, .format = ATTR_LIST, .words = replacement_words, .get = get_replacement, .store = store_replacement },
+	ATTR_RO_FIELD(ATTR_HR_SECTORS, "written", ATTR_CSET_FIELD(data_sectors_written), "data written to the cache since registration"),
+	ATTR_RO_FIELD(ATTR_HR_SECTORS, "btree_written", ATTR_CSET_FIELD(btree_sectors_written), "index nodes written"),
+	ATTR_RO(ATTR_HR_SECTORS, "metadata_written", get_metadata_written, "index, journal, priorities and uuid table written"),
+	ATTR_RO(ATTR_DEC, "io_errors", get_io_errors, "decaying count of cache device errors"),
+	ATTR_RO_TEXT("priority_stats", show_priority_stats, "what buckets hold and how recently they were used"),
+	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero the written counters and io_errors"),
+};
+const struct attr_table attr_cache_table = ATTR_TABLE(cache_attrs);

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Control files of devices: dev<N>/ and stats_* (control-files.md §4, §5, §10.5). */
+#include "core/admin/attr.h"
+
+#include <inttypes.h>
+
+static const char *const cache_mode_words[] = { "writethrough", "writeback", "writearound", "none", NULL };
+static const char *const readahead_words[] = { "all", "meta-only", NULL };
+static const char *const stop_words[] = { "auto", "always", NULL };
+
+/* --- identity and state -------------------------------------------------------------------------------------------------- */
+
+static int show_state(const struct attr_object *o, struct printbuf *out)
+{
+	pr(out, "%s\n", bdev_state_names[bdev_state(o->d)]);
+	return 0;
+}
+
+static int show_label(const struct attr_object *o, struct printbuf *out)
+{
+	char label[LABEL_BYTES + 1];
+
+	attr_bdev_label(o->d, label);
+	pr(out, "%s\n", label);
+	return 0;
+}
+
+static int show_backing_name(const struct attr_object *o, struct printbuf *out)
+{
+	const char *path = o->d->backing->path;
+	const char *slash = strrchr(path, '/');
+
+	pr(out, "%s\n", slash ? slash + 1 : path);
+	return 0;
+}
+
+static int show_backing_path(const struct attr_object *o, struct printbuf *out)
+{
+	pr(out, "%s\n", o->d->backing->path);
+	return 0;
+}
+
+static int show_backing_uuid(const struct attr_object *o, struct printbuf *out)
+{
+	pr_uuid(out, o->d->super->uuid);
+	pr_char(out, '\n');
+	return 0;
+}
+
+static int64_t get_dirty_data(const struct attr_object *o, const struct attr *a)
+{
+	return o->d->set ? (int64_t)(o->d->writeback.dirty_sectors * SECTOR_BYTES) : 0;
+}
+
+#define STRIPE_SECTORS_MIN (MIB(4) / SECTOR_BYTES)
+#define STRIPE_SECTORS_UNKNOWN (1ll << 31)
+
+static int64_t get_stripe_size(const struct attr_object *o, const struct attr *a)
+{
+	uint64_t sectors = o->d->backing->optimal_io_sectors;
+
+	if (!sectors)
+		return STRIPE_SECTORS_UNKNOWN;
+	return (int64_t)(sectors < STRIPE_SECTORS_MIN ? round_up_u64(STRIPE_SECTORS_MIN, sectors) : sectors);
+}
+
+/* Nothing in user space tells what partial stripes cost, so no device is treated as if they did. */
+static int64_t get_partial_stripes(const struct attr_object *o, const struct attr *a)
+{
+	return 0;
+}
+
+static int64_t get_size(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)bcf_dev_size_bytes(o->d);
+}
+
+static int store_label(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = o->d;
+	int r;
+
+	bdev_hold(d);
+	r = bdev_set_label(d, v->text, v->len_bytes);
+	bdev_release(d);
+	return r;
+}
+
+/* A volume's label lives in its slot of the set's table only. */
+static int store_volume_label(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = o->d;
+	char old[LABEL_BYTES];
+	int r;
+
+	bdev_hold(d);
+	memcpy(old, d->set->uuids[d->inode].label, LABEL_BYTES);
+	memset(d->set->uuids[d->inode].label, 0, LABEL_BYTES);
+	memcpy(d->set->uuids[d->inode].label, v->text, v->len_bytes);
+	r = uuid_table_write(d->set);
+	if (r < 0)
+		memcpy(d->set->uuids[d->inode].label, old, LABEL_BYTES);
+	bdev_release(d);
+	return r;
+}
+
+/* --- actions ------------------------------------------------------------------------------------------------------------- */
+
+static struct bdev *find_backing(struct bcf *b, const uint8_t uuid[16])
+{
+	struct bdev *d;
+
+	list_for_each(d, &b->bdevs, link)
+		if (d->super && !d->closing && !memcmp(d->super->uuid, uuid, 16))
+			return d;
+	return NULL;
+}
+
+/*
+ * Become the one administrative operation. That may wait, so the device is looked up again; NULL, without the lock: it is gone. No
+ * reference is held meanwhile: who has the lock may be waiting for this very device to become unused.
+ */
+static FIBER_FN struct bdev *admin_begin(const struct attr_object *o)
+{
+	struct bcf *b = o->b;
+	struct bdev *d;
+	uint8_t uuid[16];
+
+	memcpy(uuid, o->d->super->uuid, sizeof(uuid));
+	fmutex_lock(&b->admin);
+	d = b->stopping ? NULL : find_backing(b, uuid);
+	if (d)
+		bdev_hold(d);
+	else
+		fmutex_unlock(&b->admin);
+	return d;
+}
+
+static void admin_end(struct bdev *d)
+{
+	struct bcf *b = d->bcf;
+
+	bdev_release(d);
+	fmutex_unlock(&b->admin);
+}
+
+static int store_attach(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = admin_begin(o);
+	struct cset *c;
+	int r = -ENOENT;
+
+	if (!d)
+		return -ENODEV;
+	c = bcf_set_find(d->bcf, v->uuid);
+	if (c)
+		r = bdev_attach(d, c, true, why);
+	else
+		pr(why, "no cache set with this uuid is registered");
+	admin_end(d);
+	return r;
+}
+
+static int store_running(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d;
+	int r;
+
+	if (!v->number)
+		return 0; /* the kernel's: accepted, no effect */
+	d = admin_begin(o);
+	if (!d)
+		return -ENODEV;
+	r = bdev_run(d);
+	if (r == -EBUSY)
+		pr(why, "the device is running already");
+	admin_end(d);
+	return r;
+}
+
+static int store_detach(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	if (o->d->set && !o->d->detaching)
+		bdev_detach(o->d);
+	return 0;
+}
+
+static int store_stop(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	bdev_stop(o->d);
+	return 0;
+}
+
+static int store_clear_stats(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	stats_clear(&o->d->stats);
+	return 0;
+}
+
+static int store_flush(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = o->d;
+	int r;
+
+	bdev_hold(d);
+	r = writeback_flush(d);
+	bdev_release(d);
+	if (r == -ENOTCONN)
+		pr(why, "the device is not attached to a cache set");
+	return r;
+}
+
+/* --- caching policy ------------------------------------------------------------------------------------------------------ */
+
+static int64_t get_cache_mode(const struct attr_object *o, const struct attr *a)
+{
+	return bdev_cache_mode(o->d);
+}
+
+static int store_cache_mode(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = o->d;
+	int r;
+
+	bdev_hold(d);
+	r = bdev_set_cache_mode(d, (enum cache_mode)v->number);
+	bdev_release(d);
+	return r;
+}
+
+static int store_io_disable(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	o->d->io_disable = v->number;
+	return 0;
+}
+
+/* --- writeback ----------------------------------------------------------------------------------------------------------- */
+
+static void wake_writeback(const struct attr_object *o)
+{
+	if (o->d->set)
+		writeback_wake(o->d);
+}
+
+static int store_writeback_running(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	if (!o->d->set)
+		return 0; /* the kernel's: success, but it stays 0 */
+	o->d->writeback.running = v->number;
+	writeback_wake(o->d);
+	return 0;
+}
+
+static int64_t get_writeback_rate(const struct attr_object *o, const struct attr *a)
+{
+	return o->d->writeback.running ? o->d->writeback.rate.rate : 0;
+}
+
+static int store_writeback_rate(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	o->d->writeback.rate.rate = (uint32_t)v->number;
+	wake_writeback(o);
+	return 0;
+}
+
+static void bounds_percent(const struct attr_object *o, uint64_t *min, uint64_t *max)
+{
+	*max = attr_cutoff_writeback(o->b, o->d->set);
+}
+
+/* low < mid < high always holds: each is clamped against its neighbours as they are now. */
+static void bounds_fp_low(const struct attr_object *o, uint64_t *min, uint64_t *max)
+{
+	*max = o->d->writeback.tunables.fp_term_mid - 1;
+}
+
+static void bounds_fp_mid(const struct attr_object *o, uint64_t *min, uint64_t *max)
+{
+	*min = (uint64_t)o->d->writeback.tunables.fp_term_low + 1;
+	*max = o->d->writeback.tunables.fp_term_high - 1;
+}
+
+static void bounds_fp_high(const struct attr_object *o, uint64_t *min, uint64_t *max)
+{
+	*min = (uint64_t)o->d->writeback.tunables.fp_term_mid + 1;
+}
+
+static void debug_line(struct printbuf *out, const char *name, int64_t sectors, const char *end)
+{
+	pr(out, "%s", name);
+	pr_human(out, sectors * (int64_t)SECTOR_BYTES);
+	pr(out, "%s\n", end);
+}
+
+static int show_rate_debug(const struct attr_object *o, struct printbuf *out)
+{
+	const struct rate_state *r = &o->d->writeback.rate;
+	bool on = o->d->writeback.running;
+	int64_t next_ms = on ? (int64_t)(r->next_ns - engine_now_ns()) / (int64_t)NS_PER_MS : 0;
+
+	debug_line(out, "rate:\t\t", on ? r->rate : 0, "/sec");
+	debug_line(out, "dirty:\t\t", o->d->set ? (int64_t)o->d->writeback.dirty_sectors : 0, "");
+	debug_line(out, "target:\t\t", r->target, "");
+	debug_line(out, "proportional:\t", on ? r->proportional : 0, "");
+	debug_line(out, "integral:\t", on ? r->integral_scaled : 0, "");
+	debug_line(out, "change:\t\t", on ? r->change : 0, "/sec");
+	pr(out, "next io:\t%" PRId64 "ms\n", next_ms);
+	return 0;
+}
+
+/* --- the tables ---------------------------------------------------------------------------------------------------------- */
+
+#define TUNE(n, in, fmt, fld, lo, hi, def, h, ...) \
+	{ .name = n, .help = h, .mode = 0644, .input = in, .format = fmt, .field = ATTR_BDEV_FIELD(fld), .min = lo, .max = hi, .dflt = def, \
+	  __VA_ARGS__ }
+#define TUNE_U(n, fld, lo, hi, def, h, ...) TUNE(n, ATTR_IN_U, ATTR_DEC, fld, lo, hi, def, h, __VA_ARGS__)
+#define TUNE_B(n, fld, def, h, ...) TUNE(n, ATTR_IN_B, ATTR_DEC, fld, 0, 1, def, h, __VA_ARGS__)
+#define TUNE_E(n, fld, w, def, h) TUNE(n, ATTR_IN_E, ATTR_LIST, fld, 0, 0, def, h, .words = w)
+
+static const struct attr bdev_attrs[] = {
+	ATTR_RO_TEXT("state", show_state, "no cache, clean, dirty or inconsistent"),
+	{ .name = "running", .help = "1 while the device has a data file; write 1 to start it without its cache", .mode = 0644, .input = ATTR_IN_U,
+	  .max = UINT64_MAX, .field = ATTR_BDEV_FIELD(running), .store = store_running },
+	ATTR_RO_TEXT("backing_dev_name", show_backing_name, "name of the backing device without its directory"),
+	ATTR_RO_TEXT("backing_dev_path", show_backing_path, "path of the backing device as it was registered"),
+	ATTR_RO_TEXT("backing_dev_uuid", show_backing_uuid, "uuid in the backing device's superblock"),
+	{ .name = "label", .help = "name of the device, at most 32 bytes; kept in the superblock", .mode = 0644, .input = ATTR_IN_LABEL,
+	  .show = show_label, .store = store_label },
+	ATTR_RO(ATTR_HR, "dirty_data", get_dirty_data, "data in the cache that the backing device does not have yet"),
+	ATTR_RO(ATTR_HR_SECTORS, "stripe_size", get_stripe_size, "granularity of dirty accounting: the device's optimal I/O size"),
+	ATTR_RO(ATTR_DEC, "partial_stripes_expensive", get_partial_stripes, "1 if writing part of a stripe costs extra reads"),
+	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
+	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
+
+	ATTR_ACTION("attach", ATTR_IN_UUID, store_attach, "attach to the registered cache set with this uuid"),
+	ATTR_ACTION("detach", ATTR_IN_ANY, store_detach, "write everything back, then leave the cache set"),
+	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "close the device without writing back"),
+	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total"),
+	ATTR_ACTION("flush", ATTR_IN_ANY, store_flush, "write everything back now and wait for it"),
+
+	{ .name = "cache_mode", .help = "which requests use the cache; kept in the superblock", .mode = 0644, .input = ATTR_IN_E,
+	  .format = ATTR_LIST, .words = cache_mode_words, .get = get_cache_mode, .store = store_cache_mode },
+	TUNE_E("readahead_cache_policy", readahead_cache_policy, readahead_words, 0, "stored without effect: FUSE does not mark read-ahead"),
+	TUNE_E("stop_when_cache_set_failed", stop_when_cache_set_failed, stop_words, 0, "after a cache failure: stop if dirty (auto), or always"),
+	TUNE("sequential_cutoff", ATTR_IN_UH, ATTR_HR, sequential_cutoff_bytes, 0, UINT32_MAX, MIB(4),
+	     "streams that reach this size bypass the cache; 0 = none does"),
+	TUNE_B("writeback_metadata", writeback.metadata, 1, "stored without effect, as in the kernel"),
+	{ .name = "io_disable", .help = "1: every request fails with EIO", .mode = 0644, .input = ATTR_IN_B, .field = ATTR_BDEV_FIELD(io_disable),
+	  .store = store_io_disable },
+	ATTR_RO_FIELD(ATTR_DEC, "io_errors", ATTR_BDEV_FIELD(io_errors), "failed requests on the backing device since registration"),
+	TUNE_U("io_error_limit", io_error_limit, 0, INT32_MAX, 64, "backing errors after which the device is disabled and stopped"),
+
+	{ .name = "writeback_running", .help = "0 pauses background writeback", .mode = 0644, .input = ATTR_IN_B,
+	  .field = ATTR_BDEV_FIELD(writeback.running), .store = store_writeback_running },
+	TUNE_U("writeback_percent", writeback.tunables.percent, 0, 100, 10, "target share of the cache for dirty data; 0 = write back at full speed",
+	       .bounds = bounds_percent, .changed = wake_writeback),
+	TUNE_U("writeback_delay", writeback.delay_s, 0, UINT32_MAX, 30, "seconds to rest after a complete scan", .changed = wake_writeback),
+	{ .name = "writeback_rate", .help = "current rate; a bare number is sectors/s, with a unit bytes/s", .mode = 0644, .input = ATTR_IN_UH,
+	  .format = ATTR_HR_SECTORS, .min = 1, .max = RATE_UNLIMITED, .get = get_writeback_rate, .store = store_writeback_rate },
+	TUNE_U("writeback_rate_update_seconds", writeback.tunables.update_seconds, 1, 60, 5, "period of the rate controller",
+	       .changed = wake_writeback),
+	TUNE_U("writeback_rate_p_term_inverse", writeback.tunables.p_term_inverse, 1, UINT32_MAX, 40, "proportional term = error / this"),
+	TUNE_U("writeback_rate_i_term_inverse", writeback.tunables.i_term_inverse, 1, UINT32_MAX, 10000, "integral term = accumulated error / this"),
+	TUNE_U("writeback_rate_minimum", writeback.tunables.minimum, 1, UINT32_MAX, 8, "lowest rate, sectors/s"),
+	TUNE_B("writeback_consider_fragment", writeback.tunables.consider_fragment, 1, "hurry when few dirty sectors hold many buckets"),
+	TUNE_U("writeback_rate_fp_term_low", writeback.tunables.fp_term_low, 1, UINT32_MAX, 1, "weight at 50-57 % in use", .bounds = bounds_fp_low),
+	TUNE_U("writeback_rate_fp_term_mid", writeback.tunables.fp_term_mid, 1, UINT32_MAX, 10, "weight at 57-64 % in use", .bounds = bounds_fp_mid),
+	TUNE_U("writeback_rate_fp_term_high", writeback.tunables.fp_term_high, 1, UINT32_MAX, 1000, "weight above 64 % in use",
+	       .bounds = bounds_fp_high),
+	ATTR_RO_TEXT("writeback_rate_debug", show_rate_debug, "the rate controller's terms"),
+};
+const struct attr_table attr_bdev_table = ATTR_TABLE(bdev_attrs);
+
+static const struct attr volume_attrs[] = {
+	{ .name = "label", .help = "name of the volume, at most 32 bytes; kept by the cache set", .mode = 0644, .input = ATTR_IN_LABEL,
+	  .show = show_label, .store = store_volume_label },
+	/* TODO(issue 3): 0644, with unregister and flash_vol_create */
+	ATTR_RO(ATTR_HR, "size", get_size, "capacity"),
+	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
+	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
+};
+const struct attr_table attr_volume_table = ATTR_TABLE(volume_attrs);
+
+static int64_t get_stat(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)stats_read(o->stats, o->period, a->arg);
+}
+
+static int64_t get_hit_ratio(const struct attr_object *o, const struct attr *a)
+{
+	return stats_hit_ratio(o->stats, o->period);
+}
+
+#define STAT(f, n, counter, h) { .name = n, .help = h, .mode = 0444, .format = f, .get = get_stat, .arg = counter }
+
+/* telegraf takes every file here for a plain number, except `bypassed` (control-files.md §2). */
+static const struct attr stats_attrs[] = {
+	STAT(ATTR_DEC, "cache_hits", STAT_HITS, "reads served from the cache"),
+	STAT(ATTR_DEC, "cache_misses", STAT_MISSES, "reads that needed the backing device, in part at least"),
+	STAT(ATTR_DEC, "cache_bypass_hits", STAT_BYPASS_HITS, "reads meant to bypass that found their data in the cache"),
+	STAT(ATTR_DEC, "cache_bypass_misses", STAT_BYPASS_MISSES, "reads that bypassed the cache"),
+	ATTR_RO(ATTR_DEC, "cache_hit_ratio", get_hit_ratio, "percent of hits, without bypassing reads"),
+	STAT(ATTR_DEC, "cache_miss_collisions", STAT_MISS_COLLISIONS, "misses not cached because a write came first"),
+	STAT(ATTR_HR_SECTORS, "bypassed", STAT_BYPASSED_SECTORS, "data of requests that bypassed the cache"),
+};
+const struct attr_table attr_stats_table = ATTR_TABLE(stats_attrs);

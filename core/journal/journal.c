@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Entries, pins, group commit. */
+#include "core/journal/journal.h"
+
+#include <stdlib.h>
+
+#include "core/btree/keylist.h"
+#include "core/set/cset.h"
+
+#define PINS_MIN 32768u
+
+static void delay_expired(struct timer *t)
+{
+	struct journal *j = container_of(t, struct journal, delay_timer);
+
+	j->buf[j->open_buf].need_write = true;
+	wake_all(&j->work);
+}
+
+int journal_init(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	j->c = c;
+	j->delay_ms = JOURNAL_DELAY_MS_DEFAULT;
+	j->first_bucket = (uint32_t)c->g.first_bucket;
+	j->nr_buckets = c->super->keys;
+	j->blocks_per_bucket = c->g.bucket_sectors / c->g.block_sectors;
+	wait_queue_init(&j->space);
+	wait_queue_init(&j->durable);
+	wait_queue_init(&j->work);
+	timer_init(&j->delay_timer, delay_expired);
+	j->bucket_seq = calloc(JOURNAL_BUCKETS_MAX, sizeof(*j->bucket_seq));
+	j->cap_pins = PINS_MIN;
+	j->pins = calloc(j->cap_pins, sizeof(*j->pins));
+	if (!j->bucket_seq || !j->pins)
+		return -ENOMEM;
+	for (int i = 0; i < 2; i++) {
+		if (posix_memalign((void **)&j->buf[i].jset, PAGE_BYTES, JSET_BYTES_MAX))
+			return -ENOMEM;
+		memset(j->buf[i].jset, 0, JSET_BYTES_MAX);
+	}
+	return 0;
+}
+
+void journal_release(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	if (!j->c)
+		return;
+	timer_cancel(&j->delay_timer);
+	for (size_t i = 0; i < j->nr_found; i++)
+		free(j->found[i].jset);
+	free(j->found);
+	free(j->buf[0].jset);
+	free(j->buf[1].jset);
+	free(j->pins);
+	free(j->bucket_seq);
+	memset(j, 0, sizeof(*j));
+}
+
+/* --- pins -------------------------------------------------------------------------------------------------------------- */
+
+void journal_unpin(struct journal *j, uint64_t seq)
+{
+	uint64_t mask = j->cap_pins - 1, oldest = j->oldest_seq;
+
+	assert(seq >= j->oldest_seq && seq <= j->seq && j->pins[seq & mask]);
+	j->pins[seq & mask]--;
+	while (j->oldest_seq < j->seq && !j->pins[j->oldest_seq & mask])
+		j->oldest_seq++;
+	if (j->oldest_seq != oldest && j->want_room)
+		wake_all(&j->work);
+}
+
+/* --- appending --------------------------------------------------------------------------------------------------------- */
+
+static struct jset *open_entry(const struct journal *j) { return j->buf[j->open_buf].jset; }
+
+static uint32_t blocks_of(const struct journal *j, size_t bytes)
+{
+	return (uint32_t)div_round_up_u64(bytes, geometry_block_bytes(&j->c->g));
+}
+
+/* An entry never crosses a bucket, and its bucket's last block is not for keys. */
+static size_t entry_bytes_max(const struct journal *j)
+{
+	uint32_t blocks = j->blocks_per_bucket > 1 ? j->blocks_per_bucket - 1 : 1;
+
+	return min((size_t)JSET_BYTES_MAX, (size_t)blocks * geometry_block_bytes(&j->c->g));
+}
+
+uint32_t journal_append_max_words(const struct cset *c)
+{
+	return (uint32_t)((geometry_block_bytes(&c->g) - sizeof(struct jset)) / 8);
+}
+
+static bool fits(const struct journal *j, uint32_t words)
+{
+	size_t bytes = jset_bytes(open_entry(j)) + words * 8;
+
+	return bytes <= entry_bytes_max(j) && journal_has_place(j, blocks_of(j, bytes), JOURNAL_KEYS);
+}
+
+/* Write what is there, and wait until the open entry can take more. */
+static void wait_for_space(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	if (j->buf[j->open_buf].dirty)
+		j->buf[j->open_buf].need_write = true;
+	j->want_room = true;
+	wake_all(&j->work);
+	wait_queue_wait(&j->space);
+}
+
+int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq)
+{
+	struct journal *j = &c->journal;
+	struct jset *e;
+
+	might_yield();
+	assert(keys->nr_words <= journal_append_max_words(c));
+	for (;;) {
+		if (c->io_disable || !j->running)
+			return -EROFS;
+		if (fits(j, keys->nr_words))
+			break;
+		wait_for_space(c);
+	}
+	e = open_entry(j);
+	memcpy(e->words + e->nr_words, keys->words, keys->nr_words * 8);
+	e->nr_words += keys->nr_words;
+	journal_pin(j, j->seq);
+	*ret_seq = j->seq;
+	if (!j->buf[j->open_buf].dirty) {
+		j->buf[j->open_buf].dirty = true;
+		timer_arm_ns(&j->delay_timer, j->delay_ms * NS_PER_MS);
+	}
+	return 0;
+}
+
+int journal_wait(struct cset *c, uint64_t seq)
+{
+	struct journal *j = &c->journal;
+
+	assert(seq <= j->seq);
+	while (j->durable_seq < seq) {
+		if (c->io_disable || !j->running)
+			return -EROFS;
+		if (seq == j->seq) {
+			j->buf[j->open_buf].need_write = true;
+			wake_all(&j->work);
+		}
+		wait_queue_wait(&j->durable);
+	}
+	return 0;
+}
+
+int journal_flush(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	if (c->io_disable)
+		return -EROFS;
+	return journal_wait(c, j->buf[j->open_buf].dirty ? j->seq : j->written_seq);
+}
+
+int journal_meta(struct cset *c)
+{
+	/* At the first start the skeleton is not complete yet; a silent recovery has no room, and reuses no bucket either. */
+	if (!c->journal.running || c->journal.silent)
+		return c->io_disable ? -EROFS : 0;
+	return journal_wait(c, c->journal.seq);
+}
+
+/* --- writing ----------------------------------------------------------------------------------------------------------- */
+
+/* Current roots into the header. In one stretch with taking the place, so that an entry never mixes states. */
+static void entry_complete(struct journal *j, struct jset *e)
+{
+	struct cset *c = j->c;
+
+	e->seq = j->seq;
+	e->last_seq = j->oldest_seq;
+	bkey_copy(&e->uuid_bucket.k, &c->uuid_bucket.k);
+	bkey_copy(&e->btree_root.k, &c->btree.root->key.k);
+	e->btree_level = c->btree.root->level;
+	e->prio_bucket[0] = c->alloc.prio_buckets[0];
+	jset_seal(e, c->set_magic);
+}
+
+static void entry_reset(struct jset *e)
+{
+	memset(e, 0, sizeof(*e));
+}
+
+/* Hand the open entry to the device and open the next one (push and seq + 1 together, or last_seq would be wrong). */
+static int write_open_entry(struct journal *j)
+{
+	struct cset *c = j->c;
+	struct journal_buffer *b = &j->buf[j->open_buf];
+	struct jset *e = b->jset;
+	uint32_t blocks = blocks_of(j, jset_bytes(e)), block_bytes = geometry_block_bytes(&c->g);
+	uint64_t sector, seq = j->seq, last_seq;
+	int r;
+
+	no_yield_begin();
+	entry_complete(j, e);
+	last_seq = e->last_seq;
+	memset((char *)e + jset_bytes(e), 0, (size_t)blocks * block_bytes - jset_bytes(e));
+	sector = journal_take_place(j, blocks);
+	j->bucket_seq[j->cur] = seq;
+	b->dirty = b->need_write = false;
+	timer_cancel(&j->delay_timer);
+	j->written_seq = seq;
+	j->open_buf ^= 1;
+	entry_reset(open_entry(j));
+	j->seq++;
+	j->pins[j->seq & (j->cap_pins - 1)] = 1;
+	journal_unpin(j, seq);
+	j->in_flight = true;
+	no_yield_end();
+	if (j->want_room)
+		wake_all(&j->space);
+
+	r = blk_write(c->cache, sector, e, (uint64_t)blocks * c->g.block_sectors, BIO_PREFLUSH | BIO_FUA); /* R6.2, R2.9 */
+	cset_io_done(c, "journal write", r);
+	j->in_flight = false;
+	if (r < 0)
+		return cset_error(c, "cannot write journal entry %llu to sector %llu of '%s': %s", (unsigned long long)seq,
+				  (unsigned long long)sector, c->cache->path, strerror(-r));
+	j->nr_entries++;
+	j->nr_bytes += (uint64_t)blocks * block_bytes;
+	c->meta_sectors_written += (uint64_t)blocks * c->g.block_sectors;
+	j->durable_seq = seq;
+	j->durable_last_seq = last_seq;
+	wake_all(&j->durable);
+	if (j->want_room) {
+		j->want_room = false;
+		wake_all(&j->space);
+	}
+	return 0;
+}
+
+/* One step of the writer. False: nothing to do now. */
+static bool writer_step(struct journal *j)
+{
+	struct journal_buffer *b = &j->buf[j->open_buf];
+	uint32_t blocks = blocks_of(j, jset_bytes(b->jset));
+	enum journal_kind kind = b->jset->nr_words ? JOURNAL_KEYS : JOURNAL_META;
+
+	if (j->c->io_disable)
+		return false;
+	if (b->need_write && (kind == JOURNAL_KEYS || journal_has_place(j, blocks, kind))) {
+		write_open_entry(j);
+		return true;
+	}
+	if (!b->need_write && !j->want_room)
+		return false;
+	if (b->dirty) { /* whoever waits for room cannot join this entry */
+		b->need_write = true;
+		return true;
+	}
+	if (journal_has_place(j, 1, JOURNAL_KEYS)) { /* room came by itself */
+		j->want_room = false;
+		wake_all(&j->space);
+		return true;
+	}
+	if (!journal_make_room(j) || j->buf[j->open_buf].dirty)
+		return true;
+	if (journal_has_place(j, 1, JOURNAL_PUBLISH))
+		write_open_entry(j);
+	else /* only after a crash of something that did not keep the spare block or bucket */
+		cset_error(j->c, "journal of '%s' is full: no block left to publish that older entries are done with", j->c->cache->path);
+	return true;
+}
+
+static void writer(void *arg)
+{
+	struct journal *j = arg;
+
+	for (;;) {
+		if (writer_step(j))
+			continue;
+		if (j->stopping || j->c->io_disable)
+			break;
+		wait_queue_wait(&j->work);
+	}
+	wake_all(&j->durable);
+	wake_all(&j->space);
+}
+
+int journal_start(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	if (!j->nr_found) { /* a new set */
+		j->seq = j->oldest_seq = 1;
+		j->cur = 0; /* the first entry goes to index 1 (format.md §11.5) */
+		j->pins[1] = 1;
+	}
+	j->silent = !journal_has_place(j, 1, JOURNAL_META);
+	j->running = true;
+	j->writer = fiber_spawn("journal", writer, j);
+	return j->writer ? 0 : -ENOMEM;
+}
+
+int journal_speak(struct cset *c)
+{
+	struct journal *j = &c->journal;
+	int r = btree_flush_all(c);
+
+	j->silent = false;
+	if (r < 0)
+		return r;
+	if (!journal_has_place(j, 1, JOURNAL_META))
+		return cset_error(c, "journal of '%s' is full, and the block that is kept for this case is in use", c->cache->path);
+	return journal_meta(c);
+}
+
+void journal_stop(struct cset *c)
+{
+	struct journal *j = &c->journal;
+
+	if (!j->writer)
+		return;
+	if (j->buf[j->open_buf].dirty && !c->io_disable)
+		ignore_result(journal_flush(c)); /* a failure has failed the set already */
+	j->stopping = true;
+	wake_all(&j->work);
+	fiber_join(j->writer);
+	j->writer = NULL;
+	j->running = false;
+	timer_cancel(&j->delay_timer);
+}
+
+void journal_fail(struct cset *c)
+{
+	wake_all(&c->journal.work);
+	wake_all(&c->journal.space);
+	wake_all(&c->journal.durable);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Byte-granular entry (behaviour.md R0.2): any range of bytes becomes whole blocks.
+ *
+ * Whole blocks go through untouched, in the caller's memory. Others get a bounce buffer: a read rounds outward; a write reads the blocks
+ * at its two edges, puts the bytes in and writes them all, under one hold of the range lock, so that writers of neighbouring bytes in
+ * one block do not undo each other (I-25). Block = the set's block while there is one, else a sector. The ends of the device
+ * need not lie on block boundaries: a last, shorter "block" is written as it is.
+ */
+#include "core/request/request.h"
+#include "core/set/bdev.h"
+#include "core/set/cset.h"
+#include <stdlib.h>
+
+static const struct bcf_io NOBODY = { .pid = 0 };
+
+/* A byte range as sectors of key space, rounded outward. */
+struct span {
+	uint64_t start, end;
+	uint64_t inner_start, inner_end; /* the whole blocks of it; empty when inner_start >= inner_end */
+	size_t skip_bytes;		 /* from start to the first byte asked for */
+	bool whole;			 /* nothing had to be rounded */
+};
+
+static struct span span_of(const struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	uint32_t block = d->set ? d->set->g.block_sectors : 1;
+	uint64_t first = d->data_offset, last = d->data_offset + d->nr_sectors;
+	uint64_t from_bytes = first * SECTOR_BYTES + offset_bytes, to_bytes = from_bytes + len_bytes;
+	struct span s;
+
+	s.start = max(first, round_down_u64(from_bytes / SECTOR_BYTES, block));
+	s.end = min(last, round_up_u64(div_round_up_u64(to_bytes, SECTOR_BYTES), block));
+	s.skip_bytes = from_bytes - s.start * SECTOR_BYTES;
+	s.whole = !s.skip_bytes && to_bytes == s.end * SECTOR_BYTES;
+	/* A cut-off block at an end of the device is whole when the range reaches that end. */
+	s.inner_start = s.skip_bytes ? round_up_u64(s.start + 1, block) : s.start;
+	s.inner_end = to_bytes == s.end * SECTOR_BYTES ? s.end : round_down_u64(s.end - 1, block);
+	return s;
+}
+
+static size_t span_bytes(const struct span *s) { return (size_t)(s->end - s->start) * SECTOR_BYTES; }
+
+static char *bounce_new(const struct span *s)
+{
+	void *p;
+
+	return posix_memalign(&p, PAGE_BYTES, span_bytes(s)) ? NULL : p;
+}
+
+/* --- read ------------------------------------------------------------------------------------------------------------------ */
+
+static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, const struct bcf_io *io)
+{
+	struct span s = span_of(d, offset, len);
+	char *bounce;
+	int r;
+
+	if (s.whole)
+		return request_read(d, buf, s.start, s.end, io, false);
+	bounce = bounce_new(&s);
+	if (!bounce)
+		return -ENOMEM;
+	r = request_read(d, bounce, s.start, s.end, io, false);
+	if (!r)
+		memcpy(buf, bounce + s.skip_bytes, len);
+	free(bounce);
+	return r;
+}
+
+int64_t bcf_read(struct bdev *d, void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
+{
+	uint64_t size = bcf_dev_size_bytes(d);
+	int begun, r;
+
+	if (offset_bytes >= size || !len_bytes)
+		return 0;
+	len_bytes = (size_t)min((uint64_t)len_bytes, size - offset_bytes);
+	begun = request_begin(d, false);
+	if (begun < 0)
+		return begun;
+	r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY);
+	request_end(d, begun);
+	return r < 0 ? r : (int64_t)len_bytes;
+}
+
+/* --- write ----------------------------------------------------------------------------------------------------------------- */
+
+/* Read what surrounds the new bytes in the first and the last block of the span. */
+static int read_edges(struct bdev *d, const struct span *s, char *bounce, const struct bcf_io *io)
+{
+	int r = 0;
+
+	if (s->inner_start >= s->inner_end) /* no whole block in between */
+		return request_read(d, bounce, s->start, s->end, io, true);
+	if (s->start < s->inner_start)
+		r = request_read(d, bounce, s->start, s->inner_start, io, true);
+	if (!r && s->inner_end < s->end)
+		r = request_read(d, bounce + (s->inner_end - s->start) * SECTOR_BYTES, s->inner_end, s->end, io, true);
+	return r;
+}
+
+/* Read-modify-write; buf == NULL writes zeros. Holds the range. */
+static int write_edges(struct bdev *d, const struct span *s, const void *buf, size_t len, const struct bcf_io *io)
+{
+	char *bounce = bounce_new(s);
+	int r;
+
+	if (!bounce)
+		return -ENOMEM;
+	r = read_edges(d, s, bounce, io);
+	if (!r) {
+		if (buf)
+			memcpy(bounce + s->skip_bytes, buf, len);
+		else
+			memset(bounce + s->skip_bytes, 0, len);
+		r = request_write(d, bounce, s->start, s->end, io);
+	}
+	free(bounce);
+	return r;
+}
+
+/* One write under one hold of the range. Waits for the range before anything else. */
+static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io)
+{
+	int begun = request_begin(d, true);
+	struct range range;
+	struct span s;
+	int r;
+
+	if (begun < 0)
+		return begun;
+	s = span_of(d, offset, len);
+	range_acquire(&d->ranges, &range, s.start, s.end);
+	if (d->io_disable)
+		r = -EIO; /* it failed while we waited */
+	else if (s.whole && buf)
+		r = request_write(d, buf, s.start, s.end, io);
+	else
+		r = write_edges(d, &s, buf, len, io);
+	range_release(&d->ranges, &range);
+	request_end(d, begun);
+	return r;
+}
+
+int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
+{
+	uint64_t size = bcf_dev_size_bytes(d);
+	int r;
+
+	if (offset_bytes > size || len_bytes > size - offset_bytes)
+		return -ENOSPC;
+	if (!len_bytes)
+		return 0;
+	r = write_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY);
+	return r < 0 ? r : (int64_t)len_bytes;
+}
+
+/* --- zero, flush ----------------------------------------------------------------------------------------------------------- */
+
+static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
+{
+	int begun = request_begin(d, true);
+	struct range range;
+	int r;
+
+	if (begun < 0)
+		return begun;
+	range_acquire(&d->ranges, &range, start, end);
+	r = d->io_disable ? -EIO : request_zero(d, start, end);
+	range_release(&d->ranges, &range);
+	request_end(d, begun);
+	return r;
+}
+
+/*
+ * Edges by read-modify-write, the blocks between by punching, in pieces so that no writer waits for a whole device. Each part is a request of
+ * its own; zeros have no order among themselves.
+ */
+int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	uint64_t size = bcf_dev_size_bytes(d), base = d->data_offset * SECTOR_BYTES, end_bytes, from, to;
+	struct span s;
+	int r = 0;
+
+	if (offset_bytes >= size || !len_bytes)
+		return 0;
+	end_bytes = offset_bytes + min(len_bytes, size - offset_bytes);
+	s = span_of(d, offset_bytes, end_bytes - offset_bytes);
+	if (s.inner_start >= s.inner_end)
+		return write_bytes(d, NULL, (size_t)(end_bytes - offset_bytes), offset_bytes, &NOBODY);
+	from = s.inner_start * SECTOR_BYTES - base;
+	to = s.inner_end * SECTOR_BYTES - base;
+	if (offset_bytes < from)
+		r = write_bytes(d, NULL, (size_t)(from - offset_bytes), offset_bytes, &NOBODY);
+	for (uint64_t at = s.inner_start; !r && at < s.inner_end; at += REQUEST_ZERO_SECTORS)
+		r = zero_blocks(d, at, min(at + REQUEST_ZERO_SECTORS, s.inner_end));
+	if (!r && to < end_bytes)
+		r = write_bytes(d, NULL, (size_t)(end_bytes - to), to, &NOBODY);
+	return r;
+}
+
+int bcf_flush(struct bdev *d)
+{
+	int begun = request_begin(d, false), r;
+
+	if (begun < 0)
+		return begun;
+	r = request_flush(d);
+	request_end(d, begun);
+	return r;
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Entering and leaving, decisions, writes, zeroing and flushes. Reads are in read.c. */
+#include "core/request/request.h"
+#include "core/request/insert.h"
+#include "core/set/bdev.h"
+#include "core/set/cset.h"
+
+/* --- entering and leaving -------------------------------------------------------------------------------------------------- */
+
+/*
+ * Waits for the end of an attach only, holding nothing. While a set that failed is being taken away, a device without dirty data still
+ * reads correctly from backing; its writes must not: the cache would keep old copies of them (they work again once detached).
+ */
+int request_begin(struct bdev *d, bool write)
+{
+	struct cset *c;
+
+	while (d->quiesce)
+		wait_queue_wait(&d->quiesced);
+	if (d->closing)
+		return -ENXIO;
+	c = d->set;
+	if (d->io_disable)
+		return -EIO;
+	if (c && c->io_disable && (write || bdev_is_flash(d) || d->writeback.has_dirty))
+		return -EIO;
+	bdev_get(d);
+	if (!c) {
+		d->pass_through++; /* an attach waits for these (R1.4) */
+		return 1;
+	}
+	c->requests_in_flight++;
+	if (c->idle_counter) {
+		c->idle_counter = 0;
+		writeback_leave_idle(c);
+	}
+	return 0;
+}
+
+void request_end(struct bdev *d, int begun)
+{
+	if (begun == 1) {
+		if (!--d->pass_through)
+			wake_all(&d->quiesced);
+	} else {
+		d->set->requests_in_flight--;
+	}
+	bdev_put(d);
+}
+
+/* Waits for the backing device. */
+int request_backing_flush(struct bdev *d)
+{
+	int r = flush_group_flush(&d->backing_flush);
+
+	if (r < 0) {
+		bdev_io_error(d, "flushing", r);
+		d->io_disable = true; /* R0.4: a second flush may succeed without having saved what the first one lost */
+		return -EIO;
+	}
+	return 0;
+}
+
+/* --- decisions ------------------------------------------------------------------------------------------------------------- */
+
+uint64_t request_stream(const struct bcf_io *io)
+{
+	/* Page-cache write-out has no pid: then the file handle tells who it is for (T-18). */
+	return io->pid ? io->pid : (1ull << 32) + io->handle;
+}
+
+static enum bypass_reason bypass_by_history(struct bdev *d, struct bypass_input *in, const struct bcf_io *io)
+{
+	struct congestion *g = &d->set->congestion;
+	uint64_t now = engine_now_ns();
+
+	/* No congestion at all is the rule, and then no random number is needed. */
+	in->congestion_limit_sectors = g->value < 0 ? congestion_limit(g, now, (uint32_t)engine_random_u64()) : 0;
+	if (!in->congestion_limit_sectors && !in->sequential_cutoff_bytes)
+		return BYPASS_NO;
+	return policy_bypass_late(in, seq_detector_note(&d->seq, request_stream(io), io->pid != 0, in->start_sector,
+							in->nr_sectors * SECTOR_BYTES, now));
+}
+
+/* §2.2. Counts what it decides. Cached devices only. */
+enum bypass_reason request_bypass(struct bdev *d, uint64_t start, uint64_t end, bool write, const struct bcf_io *io)
+{
+	struct cset *c = d->set;
+	struct bypass_input in = {
+		.mode = bdev_cache_mode(d),
+		.detaching = d->detaching,
+		.write = write,
+		.in_use_percent = alloc_in_use_percent(c),
+		.start_sector = start,
+		.nr_sectors = end - start,
+		.block_sectors = c->g.block_sectors,
+		.sequential_cutoff_bytes = d->sequential_cutoff_bytes,
+	};
+	enum bypass_reason reason = policy_bypass_early(&in);
+
+	if (reason == BYPASS_NO)
+		reason = bypass_by_history(d, &in, io);
+	if (reason == BYPASS_NO) {
+		alloc_rescale(c, (uint32_t)min(in.nr_sectors, (uint64_t)UINT32_MAX));
+		return BYPASS_NO;
+	}
+	d->bypass_reasons[reason]++;
+	stat_add(&d->stats, STAT_BYPASSED_SECTORS, in.nr_sectors);
+	stat_add(&c->stats, STAT_BYPASSED_SECTORS, in.nr_sectors);
+	return reason;
+}
+
+static bool found_dirty(void *ctx, const struct bkey *k)
+{
+	if (!bkey_dirty(k))
+		return true;
+	*(bool *)ctx = true;
+	return false;
+}
+
+/*
+ * Does the index hold dirty sectors of [start, end)? The caller holds the range, so the answer stays true for "no" (nobody else may insert
+ * there) and at worst becomes pessimistic for "yes". Waits for btree reads.
+ */
+static int range_has_dirty(struct bdev *d, uint64_t start, uint64_t end, bool *ret)
+{
+	bool dirty = false;
+	int r = 0;
+
+	if (d->writeback.has_dirty)
+		r = btree_for_each_extent(d->set, d->inode, start, end, found_dirty, &dirty);
+	if (r < 0)
+		return -EIO; /* what we cannot see may be dirty */
+	*ret = dirty;
+	return 0;
+}
+
+/* --- writes ---------------------------------------------------------------------------------------------------------------- */
+
+enum write_way {
+	WRITE_BACK,    /* to the cache, dirty */
+	WRITE_THROUGH, /* to both */
+	WRITE_AROUND,  /* to backing; the cache forgets the range */
+};
+struct write {
+	struct bdev *d;
+	const char *buf;
+	uint64_t start, end;
+	uint64_t stream;
+	bool sync;
+	bool ordered;  /* dirty data underneath: backing durable first, then the index (R2.4) */
+	enum write_way way;
+	uint64_t seq;  /* newest journal entry with a key of this write */
+};
+
+/*
+ * Choose the way (§2.6). The order of the first two steps matters: dropping this range from the keybuf and then holding it keeps writeback
+ * from starting on old data that would overtake us on the way to backing; if it has started, only the cache can be newer (I-15).
+ * Waits for btree reads, holding the range.
+ */
+static int write_choose(struct write *w, const struct bcf_io *io)
+{
+	struct bdev *d = w->d;
+	struct cset *c = d->set;
+	bool started = writeback_overlaps(d, w->start, w->end);
+	bool bypass = request_bypass(d, w->start, w->end, true, io) != BYPASS_NO;
+	bool dirty = false;
+	struct writeback_input in = {
+		.mode = bdev_cache_mode(d),
+		.detaching = d->detaching,
+		.sync = w->sync,
+		.would_bypass = bypass,
+		.in_use_percent = alloc_in_use_percent(c),
+		.cutoff_writeback = c->cutoff_writeback,
+		.cutoff_writeback_sync = c->cutoff_writeback_sync,
+	};
+	int r;
+
+	w->ordered = false;
+	w->way = WRITE_BACK;
+	if (started || policy_should_writeback(&in))
+		return 0;
+	r = range_has_dirty(d, w->start, w->end, &dirty);
+	if (r < 0)
+		return r;
+	if (dirty && in.mode == CACHE_MODE_WRITEBACK && !d->detaching && in.in_use_percent <= c->cutoff_writeback_sync)
+		return 0;
+	w->ordered = dirty;
+	w->way = bypass ? WRITE_AROUND : WRITE_THROUGH;
+	return 0;
+}
+
+/*
+ * The cache could not take dirty data (R2.8): write the rest to backing, make that durable, and only then forget what the cache has. A
+ * writeback of old data that is under way must land first. Waits for disks, journal, btree, and for one writeback batch.
+ */
+static int write_back_elsewhere(struct write *w, uint64_t from)
+{
+	struct bdev *d = w->d;
+	int r;
+
+	if (bdev_is_flash(d))
+		return -EIO;
+	writeback_wait_started(d, from, w->end);
+	r = blk_write(d->backing, from, w->buf + (from - w->start) * SECTOR_BYTES, w->end - from, 0);
+	if (r < 0) {
+		bdev_io_error(d, "writing", r);
+		return -EIO;
+	}
+	r = request_backing_flush(d);
+	if (r < 0)
+		return r;
+	return insert_invalidate(d, from, w->end, &w->seq);
+}
+
+/* Waits for the DIRTY superblock (first write only), buckets, disks, journal, btree. */
+static int write_back(struct write *w)
+{
+	struct insert_op op = {
+		.d = w->d, .kind = INSERT_DIRTY, .start = w->start, .end = w->end, .data = w->buf, .stream = w->stream,
+	};
+	int r = writeback_write_begin(w->d); /* R1.6 */
+
+	if (r < 0)
+		return -EIO;
+	r = insert_data(&op);
+	w->seq = op.seq;
+	if (r == -EIO)
+		r = write_back_elsewhere(w, op.cursor);
+	writeback_write_end(w->d);
+	return r;
+}
+
+/*
+ * Dirty sectors lie below (R2.4): no key that covers them may become durable before the backing device durably holds the new data. On failure
+ * the dirty keys stay; backing may hold either version, and what is dirty will be written again.
+ */
+static int write_ordered(struct write *w)
+{
+	struct bdev *d = w->d;
+	int r = blk_write(d->backing, w->start, w->buf, w->end - w->start, 0);
+
+	if (r < 0) {
+		bdev_io_error(d, "writing", r);
+		return -EIO;
+	}
+	return request_backing_flush(d);
+}
+
+/*
+ * Write-through and write-around. The index is touched only after the backing write completed: a miss in between reads either version but
+ * caches neither (R2.5), and a failed backing write leaves no cached copy (R2.7).
+ */
+static int write_to_backing(struct write *w)
+{
+	struct bdev *d = w->d;
+	struct insert_op op = {
+		.d = d, .kind = INSERT_CLEAN, .start = w->start, .end = w->end, .data = w->buf, .stream = w->stream,
+	};
+	struct backing_write b = { .pending = false, .error = 0 };
+	int r = 0;
+
+	if (w->ordered)
+		r = write_ordered(w);
+	else
+		backing_write_start(&b, d, w->buf, w->start, w->end, w->sync ? BIO_FUA : 0);
+	if (r < 0)
+		return r;
+	op.backing = &b;
+	if (w->way == WRITE_THROUGH) {
+		r = insert_data(&op);
+		w->seq = op.seq;
+	}
+	if (backing_write_wait(&b) < 0) {
+		r = insert_invalidate(d, w->start, w->end, &w->seq);
+		return r < 0 ? r : -EIO;
+	}
+	if (w->way == WRITE_AROUND)
+		r = insert_invalidate(d, w->start, w->end, &w->seq);
+	return r;
+}
+
+static int write_pass_through(struct bdev *d, const void *buf, uint64_t start, uint64_t end, bool sync)
+{
+	int r = blk_write(d->backing, start, buf, end - start, sync ? BIO_FUA : 0);
+
+	if (r < 0) {
+		bdev_io_error(d, "writing", r);
+		return -EIO;
+	}
+	return 0;
+}
+
+/*
+ * Holds the range (the caller). Waits for everything a write may wait for; see the header. A sync write is durable only when the index entry is,
+ * even if its data is on backing: an older cached copy would otherwise come back with the old index.
+ */
+int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, const struct bcf_io *io)
+{
+	struct write w = { .d = d, .buf = buf, .start = start, .end = end, .stream = request_stream(io), .sync = io->sync };
+	int r;
+
+	if (!d->set)
+		return write_pass_through(d, buf, start, end, io->sync);
+	w.way = WRITE_BACK;
+	if (!bdev_is_flash(d)) {
+		r = write_choose(&w, io);
+		if (r < 0)
+			return -EIO;
+	}
+	r = w.way == WRITE_BACK ? write_back(&w) : write_to_backing(&w);
+	if (!r && w.sync && w.seq)
+		r = journal_wait(d->set, w.seq);
+	return r < 0 ? -EIO : 0;
+}
+
+/* --- zeroing --------------------------------------------------------------------------------------------------------------- */
+
+static int zero_backing(struct bdev *d, uint64_t start, uint64_t end)
+{
+	int r = blk_zero(d->backing, start, end - start);
+
+	if (r < 0) {
+		bdev_io_error(d, "zeroing", r);
+		return -EIO;
+	}
+	return 0;
+}
+
+/*
+ * Zeros on backing first, then the cache forgets (§2.7); with dirty sectors below, durably so (R2.4). There is no data to put into the cache
+ * instead, so a writeback of old data that is under way is waited for: it would land on top of the zeros.
+ * Holds the range (the caller). Waits for disks, journal, btree, and for one writeback batch.
+ */
+int request_zero(struct bdev *d, uint64_t start, uint64_t end)
+{
+	bool dirty = false;
+	uint64_t seq;
+	int r = 0;
+
+	if (!d->set)
+		return zero_backing(d, start, end);
+	if (!bdev_is_flash(d)) {
+		d->bypass_reasons[BYPASS_DISCARD]++;
+		if (writeback_overlaps(d, start, end))
+			writeback_wait_started(d, start, end);
+		r = range_has_dirty(d, start, end, &dirty);
+		if (r < 0)
+			return r;
+		r = zero_backing(d, start, end);
+		if (r == 0 && dirty)
+			r = request_backing_flush(d);
+		if (r < 0 && dirty)
+			return r; /* the dirty keys stay; without any, nobody knows what backing holds now, so forget our copy (R2.7) */
+	}
+	return insert_invalidate(d, start, end, &seq) < 0 ? -EIO : r;
+}
+
+/* --- flush ----------------------------------------------------------------------------------------------------------------- */
+
+struct journal_flusher {
+	struct cset *c;
+	int error;
+};
+
+static void journal_flush_main(void *arg)
+{
+	struct journal_flusher *f = arg;
+
+	f->error = journal_flush(f->c);
+}
+
+/* Journal and backing device side by side: each covers what the other does not. Waits for both. */
+int request_flush(struct bdev *d)
+{
+	struct journal_flusher f = { .c = d->set, .error = 0 };
+	struct fiber *fiber;
+	int r = 0;
+
+	if (!d->set)
+		return request_backing_flush(d);
+	if (bdev_is_flash(d))
+		return journal_flush(d->set) < 0 ? -EIO : 0;
+	fiber = fiber_spawn("flush", journal_flush_main, &f);
+	if (!fiber)
+		journal_flush_main(&f);
+	r = request_backing_flush(d);
+	if (fiber)
+		fiber_join(fiber);
+	return r < 0 || f.error < 0 ? -EIO : 0;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A backing device joins and leaves a cache set (behaviour.md §1.7, §1.8; format.md §12.4). */
+#include "core/admin/log.h"
+#include "core/set/instance.h"
+
+static uint64_t now_s32(void) { return engine_real_s() & UINT32_MAX; }
+
+/* New requests wait, and those in flight have ended: the device's relation to its set may change. */
+static void quiesce(struct bdev *d)
+{
+	d->quiesce = true;
+	while (d->count)
+		wait_queue_wait(&d->count_zero);
+}
+
+static void unquiesce(struct bdev *d)
+{
+	d->quiesce = false;
+	wake_all(&d->quiesced);
+}
+
+static bool uuid_attached(const struct cset *c, const uint8_t uuid[16])
+{
+	int slot = uuid_slot_find(c, uuid);
+
+	return slot >= 0 && c->devices[slot];
+}
+
+static int may_attach(const struct bdev *d, const struct cset *c, bool explicit_set, struct printbuf *why)
+{
+	if (!explicit_set && memcmp(d->super->set_uuid, c->super->set_uuid, 16)) {
+		pr(why, "'%s' belongs to another cache set", d->backing->path);
+		return -ENOENT;
+	}
+	if (d->set || d->detaching) {
+		pr(why, "'%s' is already attached", d->backing->path);
+		return -EINVAL;
+	}
+	if (d->io_disable) {
+		pr(why, "'%s' is disabled after I/O errors", d->backing->path);
+		return -EIO;
+	}
+	if (c->state == CSET_STOPPING || c->io_disable || d->closing) {
+		pr(why, "cache set %s is stopping", c->uuid_text);
+		return -EINVAL;
+	}
+	if (d->super->block_sectors < c->g.block_sectors) {
+		pr(why, "'%s' has blocks of %u sectors, smaller than the cache's %u", d->backing->path, d->super->block_sectors,
+		   c->g.block_sectors);
+		return -EINVAL;
+	}
+	if (uuid_attached(c, d->super->uuid)) {
+		pr(why, "a device with the uuid of '%s' is already attached", d->backing->path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Which slot will it have? An old one whose data may be outdated is not it. */
+static int choose_slot(const struct bdev *d, const struct cset *c, int *ret_outdated, struct printbuf *why)
+{
+	enum bdev_state st = super_state(d->super);
+	int slot = uuid_slot_find(c, d->super->uuid);
+
+	*ret_outdated = -1;
+	if (slot >= 0 && (st == BDEV_STATE_NONE || st == BDEV_STATE_STALE)) {
+		*ret_outdated = slot;
+		slot = -1;
+	}
+	if (slot >= 0)
+		return slot;
+	if (st == BDEV_STATE_DIRTY) {
+		pr(why, "'%s' has dirty data in a cache, but cache set %s does not know the device: not attached", d->backing->path,
+		   c->uuid_text);
+		return -ENOENT;
+	}
+	slot = uuid_slot_free(c);
+	if (slot < 0)
+		pr(why, "cache set %s has no free slot for another device", c->uuid_text);
+	return slot < 0 ? -EINVAL : slot;
+}
+
+/* A slot that is new to the device: table first, then the superblock that claims it. */
+static int join_new_slot(struct bdev *d, struct cset *c, uint32_t slot)
+{
+	struct uuid_entry *u = &c->uuids[slot];
+	int r;
+
+	memset(u, 0, sizeof(*u));
+	memcpy(u->uuid, d->super->uuid, 16);
+	memcpy(u->label, d->super->label, LABEL_BYTES);
+	u->first_reg = u->last_reg = (uint32_t)now_s32();
+	r = uuid_table_write(c);
+	if (r < 0)
+		return r;
+	memcpy(d->super->set_uuid, c->super->set_uuid, 16);
+	super_set_state(d->super, BDEV_STATE_CLEAN);
+	return bdev_write_super(d);
+}
+
+static int join(struct bdev *d, struct cset *c, struct printbuf *why)
+{
+	int outdated, slot = choose_slot(d, c, &outdated, why), r;
+	bool known;
+
+	if (slot < 0)
+		return slot;
+	if (outdated >= 0) { /* a new inode number makes what is cached under the old one unreachable */
+		log_warn("cache set %s: what it holds of '%s' from before is given up", c->uuid_text, d->backing->path);
+		uuid_entry_invalidate(&c->uuids[outdated], (uint32_t)now_s32());
+	}
+	known = !memcmp(c->uuids[slot].uuid, d->super->uuid, 16);
+	if (known) {
+		c->uuids[slot].last_reg = (uint32_t)now_s32();
+		r = uuid_table_write(c);
+	} else {
+		r = join_new_slot(d, c, (uint32_t)slot);
+	}
+	if (r < 0) {
+		pr(why, "cannot attach '%s': %s", d->backing->path, c->error[0] ? c->error : strerror(-r));
+		return r;
+	}
+	d->inode = (uint32_t)slot;
+	d->set = c;
+	c->devices[slot] = d;
+	r = writeback_start(d);
+	if (r < 0) {
+		pr(why, "cannot attach '%s': counting its dirty data failed: %s", d->backing->path, c->error[0] ? c->error : strerror(-r));
+		c->devices[slot] = NULL;
+		d->set = NULL;
+		return r;
+	}
+	return 0;
+}
+
+int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why)
+{
+	int r = may_attach(d, c, explicit_set, why);
+
+	if (r < 0)
+		return r;
+	/* A pass-through write in flight could otherwise land behind a miss that already caches the old data (R1.4). */
+	cset_hold(c);
+	bdev_hold(d);
+	quiesce(d);
+	r = join(d, c, why);
+	unquiesce(d);
+	cset_release(c);
+	bdev_release(d);
+	if (r < 0)
+		return r;
+	log_info("caching '%s' as %s on set %s (slot %u)", d->backing->path, d->name, c->uuid_text, d->inode);
+	r = bdev_run(d);
+	return r == -EBUSY ? 0 : r; /* a live pass-through device is running already */
+}
+
+/* --- leaving ----------------------------------------------------------------------------------------------------------- */
+
+void bdev_detach(struct bdev *d)
+{
+	if (!d->set || d->detaching || d->closing || bdev_is_flash(d))
+		return;
+	d->detaching = true;
+	writeback_wake(d);
+}
+
+/* On disk the device leaves before its slot does: the other order would leave a device that claims a set which forgot it (R1.5). */
+static int leave_on_disk(struct bdev *d, struct cset *c)
+{
+	int r = bdev_set_state(d, BDEV_STATE_CLEAN);
+
+	if (r < 0)
+		return r;
+	memset(d->super->set_uuid, 0, 16);
+	super_set_state(d->super, BDEV_STATE_NONE);
+	r = bdev_write_super(d);
+	if (r < 0)
+		return r;
+	uuid_entry_invalidate(&c->uuids[d->inode], (uint32_t)now_s32());
+	return c->io_disable ? 0 : uuid_table_write(c); /* a failed set cannot forget it, but NONE is enough (format.md §12.4) */
+}
+
+void bdev_detach_finish(struct bdev *d)
+{
+	struct cset *c = d->set;
+	int r;
+
+	quiesce(d);
+	r = leave_on_disk(d, c);
+	if (r < 0)
+		log_warn("%s: detached, but not everywhere on disk: %s", d->name, strerror(-r));
+	c->devices[d->inode] = NULL;
+	d->set = NULL;
+	d->detaching = false;
+	log_info("caching disabled for %s ('%s')", d->name, d->backing->path);
+	unquiesce(d);
+	bcf_devices_changed(d->bcf);
+}

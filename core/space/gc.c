@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "core/space/gc.h"
+
+#include "core/set/bdev.h"
+#include "core/set/cset.h"
+
+#define GC_STALE_REWRITE 10
+#define GC_MIN_NODES 100     /* nodes between pauses, at least */
+#define GC_MAX_PAUSES 100    /* per run */
+#define GC_PAUSE_NS (100 * NS_PER_MS)
+#define GC_FUTILE_PAUSE_NS (100 * NS_PER_MS)
+
+/* --- marking ----------------------------------------------------------------------------------------------------------- */
+
+static int inconsistent(struct cset *c, unsigned level, const struct bkey *k, unsigned mark)
+{
+	static const char *const names[] = { "nothing", "clean data", "dirty data", "metadata" };
+	char text[160];
+	struct printbuf pb = PRINTBUF(text);
+
+	bkey_to_text(&pb, k);
+	return cset_error(c, "bucket of '%s' is marked as %s, but a key of level %u points into it: %s", c->cache->path, names[mark], level,
+			  text);
+}
+
+static void mark_bucket(struct cset *c, unsigned level, const struct bkey *k, struct bucket *b)
+{
+	if (b->mark != MARK_NONE && (b->mark == MARK_METADATA) != (level > 0)) {
+		inconsistent(c, level, k, b->mark);
+		return;
+	}
+	if (level)
+		b->mark = MARK_METADATA;
+	else if (bkey_dirty(k))
+		b->mark = MARK_DIRTY;
+	else if (b->mark == MARK_NONE)
+		b->mark = MARK_RECLAIMABLE;
+	b->sectors_used = (uint16_t)min(b->sectors_used + bkey_size(k), (uint32_t)BUCKET_SECTORS_USED_MAX);
+}
+
+static uint8_t mark_ptr(struct cset *c, unsigned level, const struct bkey *k, uint64_t ptr)
+{
+	struct bucket *b = ptr_bucket(c, ptr);
+	uint8_t stale = gen_after(b->gen, ptr_gen(ptr));
+
+	if (gen_after(b->last_gc, ptr_gen(ptr))) /* for stale pointers too: this is what keeps gens from wrapping (R3.2) */
+		b->last_gc = ptr_gen(ptr);
+	if (stale > BUCKET_GC_GEN_MAX) {
+		char text[160];
+		struct printbuf pb = PRINTBUF(text);
+
+		bkey_to_text(&pb, k);
+		cset_error(c, "key of '%s' is %u generations too old, at most %d are possible: %s", c->cache->path, stale,
+			   BUCKET_GC_GEN_MAX, text);
+	}
+	if (!stale)
+		mark_bucket(c, level, k, b);
+	return stale;
+}
+
+uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k)
+{
+	uint8_t stale = 0;
+
+	if (level && bkey_is_zero_pos(k)) /* freed marker: no mark, but it counts as a reason to rewrite (R7.3) */
+		return ptr_stale(c, k->ptr[0]);
+	if (!bkey_size(k))
+		return 0;
+	bkey_for_each_ptr(k, i)
+		if (ptr_available(k->ptr[i]))
+			stale = max(stale, mark_ptr(c, level, k, k->ptr[i]));
+	return stale;
+}
+
+static void mark_metadata(struct cset *c, uint64_t b)
+{
+	struct bucket *k = cset_bucket(c, b);
+
+	k->mark = MARK_METADATA;
+	k->prio = PRIO_BTREE;
+}
+
+static void mark_writeback_key(void *ctx, const struct bkey *k)
+{
+	struct cset *c = ctx;
+
+	bkey_for_each_ptr(k, i)
+		if (ptr_available(k->ptr[i]) && !ptr_stale(c, k->ptr[i]))
+			ptr_bucket(c, k->ptr[i])->mark = MARK_DIRTY;
+}
+
+void gc_finish(struct cset *c)
+{
+	struct alloc *a = &c->alloc;
+
+	no_yield_begin();
+	if (bkey_ptrs(&c->uuid_bucket.k))
+		mark_metadata(c, geometry_bucket(&c->g, ptr_sector(c->uuid_bucket.k.ptr[0])));
+	for (uint32_t i = 0; i < c->super->keys; i++)
+		mark_metadata(c, c->super->d[i]);
+	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++) {
+		if (a->prio_buckets[i])
+			mark_metadata(c, a->prio_buckets[i]);
+		if (a->prio_last[i])
+			mark_metadata(c, a->prio_last[i]);
+	}
+	/* A key may have been cleaned in the tree while the writer still reads its bucket (I-18). */
+	for (uint32_t slot = 0; slot < c->g.nr_uuids; slot++)
+		if (c->devices[slot] && !bdev_is_flash(c->devices[slot]))
+			writeback_for_each_key(c->devices[slot], mark_writeback_key, c);
+	for (uint64_t b = 0; b < c->g.nr_buckets; b++)
+		a->buckets[b].reclaimable_in_gc = false;
+	a->gc_mark_valid = true;
+	a->invalidate_needs_gc = false;
+	alloc_recount(c);
+	c->gc.sectors_to_gc = (int64_t)max(1ull, c->g.nr_buckets * c->g.bucket_sectors / 16);
+	no_yield_end();
+	alloc_wake(c);
+}
+
+/* --- one run ----------------------------------------------------------------------------------------------------------- */
+
+static void begin(struct cset *c)
+{
+	struct alloc *a = &c->alloc;
+
+	no_yield_begin();
+	for (uint64_t b = 0; b < c->g.nr_buckets; b++) {
+		struct bucket *k = &a->buckets[b];
+
+		k->reclaimable_in_gc = bucket_can_invalidate(c, k);
+		k->last_gc = k->gen;
+		k->sectors_last = k->sectors_used;
+		if (!k->pin) { /* pinned ones keep their mark: their keys may not be in the tree yet */
+			k->mark = MARK_NONE;
+			k->sectors_used = 0;
+		}
+	}
+	a->gc_mark_valid = false;
+	c->gc.counting = (struct gc_stats){ 0 };
+	c->gc.epoch++;
+	no_yield_end();
+}
+
+/* Mark all keys of a node in one stretch. True if it is worth rewriting: very stale pointers, or mostly dead keys. */
+static bool mark_node(struct cset *c, struct bnode *n)
+{
+	struct gc_stats *st = &c->gc.counting;
+	struct bkeys_iter it;
+	uint64_t keys = 0, dead = 0;
+	uint8_t stale = 0;
+	struct bkey *k;
+
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it))) {
+		bool live = n->level ? !bkey_is_zero_pos(k) && !ptr_stale(c, k->ptr[0]) : extent_live(c, k);
+
+		stale = max(stale, gc_mark_key(c, n->level, k));
+		keys++;
+		dead += !live;
+		if (live && !n->level)
+			st->data_sectors += bkey_size(k);
+	}
+	if (n == c->btree.root)
+		gc_mark_key(c, n->level + 1u, &n->key.k);
+	st->nodes++;
+	st->keys += keys;
+	st->dead_keys += dead;
+	st->key_bytes += bkeys_total_words(&n->keys) * 8ull;
+	return c->gc.always_rewrite || stale > GC_STALE_REWRITE || (keys > 8 && dead > keys / 2);
+}
+
+struct gc_walk {
+	struct cset *c;
+	uint64_t since_pause;
+};
+
+static bool gc_ends(const struct cset *c) { return c->gc.stopping || c->io_disable; }
+
+/* Be polite to requests, but only so many times per run, or gc of a huge tree would starve the allocator. */
+static void pace(struct gc_walk *w)
+{
+	struct cset *c = w->c;
+	uint64_t step = max((uint64_t)GC_MIN_NODES, c->gc.last.nodes / GC_MAX_PAUSES);
+
+	if (++w->since_pause < step || !c->requests_in_flight) {
+		fiber_yield();
+		return;
+	}
+	w->since_pause = 0;
+	ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_PAUSE_NS)); /* elapsed or stopping: go on */
+}
+
+static int visit(void *ctx, struct bnode *n)
+{
+	struct gc_walk *w = ctx;
+	struct cset *c = w->c;
+	struct bpos inside = bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
+	bool rewrite;
+
+	if (gc_ends(c))
+		return -EINTR;
+	rewrite = mark_node(c, n);
+	if (c->io_disable)
+		return -EROFS;
+	if (!n->level && n->dirty && bnode_write_sync(n) < 0) /* R7.2 */
+		return -EROFS;
+	if (rewrite || n->no_append) {
+		int r = btree_rewrite(c, inside, n->level, false);
+
+		if (r < 0 && r != -EAGAIN) /* no bucket to spare: marks are complete all the same */
+			return r;
+	}
+	pace(w);
+	return 0;
+}
+
+static int run_once(struct cset *c)
+{
+	struct gc_walk w = { .c = c };
+	uint64_t start = engine_now_ns();
+	int r;
+
+	begin(c);
+	r = btree_for_each_node(c, visit, &w);
+	if (r < 0)
+		return r;
+	gc_finish(c);
+	c->gc.last = c->gc.counting;
+	time_stats_update(&c->time_gc, start, engine_now_ns());
+	return 0;
+}
+
+/* --- the fiber --------------------------------------------------------------------------------------------------------- */
+
+static void collector(void *arg)
+{
+	struct cset *c = arg;
+	uint64_t invalidated = UINT64_MAX;
+
+	while (!gc_ends(c)) {
+		if (c->gc.sectors_to_gc >= 0) {
+			wait_queue_wait(&c->gc.work);
+			continue;
+		}
+		if (c->alloc.nr_invalidated == invalidated) /* the last run gave the allocator nothing: do not spin */
+			ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_FUTILE_PAUSE_NS)); /* elapsed or stopping */
+		if (gc_ends(c))
+			break;
+		c->gc.sectors_to_gc = 0;
+		c->gc.runs_started++;
+		c->gc.running = true;
+		int r = run_once(c);
+		c->gc.running = false;
+		if (!r)
+			c->gc.runs_finished = c->gc.runs_started;
+		invalidated = c->alloc.nr_invalidated;
+		wake_all(&c->gc.done);
+	}
+	wake_all(&c->gc.done);
+}
+
+void gc_init(struct cset *c)
+{
+	wait_queue_init(&c->gc.work);
+	wait_queue_init(&c->gc.done);
+}
+
+int gc_start(struct cset *c)
+{
+	c->gc.fiber = fiber_spawn("gc", collector, c);
+	return c->gc.fiber ? 0 : -ENOMEM;
+}
+
+void gc_stop(struct cset *c)
+{
+	c->gc.stopping = true;
+	wake_all(&c->gc.work);
+	if (c->gc.fiber)
+		fiber_join(c->gc.fiber);
+	c->gc.fiber = NULL;
+}
+
+void gc_trigger(struct cset *c)
+{
+	if (c->gc.sectors_to_gc < 0)
+		return;
+	c->gc.sectors_to_gc = -1;
+	wake_all(&c->gc.work);
+}
+
+int gc_run(struct cset *c)
+{
+	uint64_t wanted = c->gc.runs_started + 1;
+
+	while (c->gc.runs_finished < wanted) {
+		if (c->io_disable)
+			return -EROFS;
+		if (c->gc.stopping)
+			return -EINTR;
+		gc_trigger(c);
+		int r = wait_queue_wait_interruptible(&c->gc.done);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void gc_account(struct cset *c, uint32_t nr_sectors)
+{
+	if (c->gc.sectors_to_gc < 0)
+		return;
+	c->gc.sectors_to_gc -= nr_sectors;
+	if (c->gc.sectors_to_gc < 0)
+		wake_all(&c->gc.work);
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "core/writeback/batch.h"
+#include "core/request/insert.h"
+#include "core/request/request.h"
+#include "core/set/bdev.h"
+#include "core/set/cset.h"
+#include <stdlib.h>
+
+#define SEGMENTS 64
+#define CLEAN_PARTS (KEYLIST_WORDS / 3)
+
+struct batch_key {
+	const struct bkey *key;	/* in the keybuf; stays there until the batch is retired */
+	bool failed;		/* stays dirty */
+	bool locked;
+	struct range range;	/* held while the key is being made clean */
+};
+
+/* Part of a key in the buffer. */
+struct segment {
+	struct writeback_batch *batch;
+	struct bio bio;
+	unsigned key;	      /* index into keys[] */
+	unsigned nr_run;      /* this bio writes so many segments (0: an earlier one does) */
+	uint64_t start;	      /* key space */
+	uint32_t nr_sectors;
+	uint32_t buf_sector;
+};
+
+struct writeback_batch {
+	struct bdev *d;
+	char *buf;	      /* WRITEBACK_BATCH_SECTORS, page-aligned */
+	struct latch latch;
+	bool io_failed;
+
+	unsigned nr_keys;
+	struct batch_key keys[KEYBUF_KEYS];
+	unsigned cur;	      /* where the next round continues: key and sector in it */
+	uint64_t cur_sector;
+
+	unsigned nr_segments;
+	uint32_t buf_used;    /* sectors */
+	struct segment segments[SEGMENTS];
+
+	unsigned collecting;  /* keys before it need their ranges no longer than their parts wait */
+	struct keylist clean; /* parts waiting for their journal entry ... */
+	unsigned nr_parts;
+	unsigned part_key[CLEAN_PARTS]; /* ... and the keys they are parts of */
+};
+
+struct writeback_batch *writeback_batch_new(struct bdev *d)
+{
+	struct writeback_batch *b = calloc(1, sizeof(*b));
+	void *buf;
+
+	if (!b || posix_memalign(&buf, PAGE_BYTES, (size_t)WRITEBACK_BATCH_SECTORS * SECTOR_BYTES)) {
+		free(b);
+		return NULL;
+	}
+	b->d = d;
+	b->buf = buf;
+	return b;
+}
+
+void writeback_batch_free(struct writeback_batch *b)
+{
+	if (!b)
+		return;
+	free(b->buf);
+	free(b);
+}
+
+/* --- choosing -------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Start keys until the budget is used up. From here on a write that overlaps one of them goes to the cache (I-15). Keys under a write in
+ * flight are left to a later pass: that write decided where to go believing that nothing here has started. Does not yield.
+ */
+static void batch_start(struct writeback_batch *b, uint64_t budget)
+{
+	struct writeback *w = &b->d->writeback;
+	unsigned max_keys = clamp(w->batch_keys, 1u, (unsigned)KEYBUF_KEYS);
+	struct keybuf_key *e;
+	uint64_t sectors = 0;
+
+	b->nr_keys = 0;
+	b->io_failed = false;
+	while (b->nr_keys < max_keys && sectors < budget && (e = keybuf_start(&w->keybuf))) {
+		const struct bkey *k = &e->key.k;
+
+		if (range_busy(&b->d->ranges, bkey_start(k), bkey_offset(k)) || !extent_live(b->d->set, k)) {
+			e->dropped = true;
+			continue;
+		}
+		b->keys[b->nr_keys++] = (struct batch_key){ .key = k };
+		sectors += bkey_size(k);
+	}
+	b->cur = 0;
+	b->cur_sector = b->nr_keys ? bkey_start(b->keys[0].key) : 0;
+}
+
+/* --- copying --------------------------------------------------------------------------------------------------------------- */
+
+static void fail_key(struct writeback_batch *b, unsigned i)
+{
+	b->keys[i].failed = true;
+	b->io_failed = true;
+}
+
+static void batch_read_done(struct bio *bio)
+{
+	struct segment *s = container_of(bio, struct segment, bio);
+	struct cset *c = s->batch->d->set;
+
+	ptr_bucket(c, s->batch->keys[s->key].key->ptr[0])->readers--;
+	cache_io_account(c, bio);
+	if (bio->error)
+		fail_key(s->batch, s->key);
+	latch_done(&s->batch->latch, 0);
+}
+
+/* Put [cur_sector ...) of key cur into the buffer, as much as fits. False: no room. */
+static bool segment_add(struct writeback_batch *b)
+{
+	const struct bkey *k = b->keys[b->cur].key;
+	struct segment *s = &b->segments[b->nr_segments], *last = s - 1;
+	bool follows = b->nr_segments && last->start + last->nr_sectors == b->cur_sector;
+	uint32_t at = follows ? b->buf_used : (uint32_t)round_up_u64(b->buf_used, PAGE_SECTORS);
+
+	if (b->nr_segments == SEGMENTS || at >= WRITEBACK_BATCH_SECTORS)
+		return false;
+	s->batch = b;
+	s->key = b->cur;
+	s->start = b->cur_sector;
+	s->buf_sector = at;
+	s->nr_sectors = (uint32_t)min(bkey_offset(k) - b->cur_sector, (uint64_t)(WRITEBACK_BATCH_SECTORS - at));
+	b->buf_used = at + s->nr_sectors;
+	b->cur_sector += s->nr_sectors;
+	b->nr_segments++;
+	return true;
+}
+
+/* Fill the buffer from the cache. Waits for the cache device. */
+static void round_read(struct writeback_batch *b)
+{
+	struct cset *c = b->d->set;
+
+	b->nr_segments = 0;
+	b->buf_used = 0;
+	while (b->cur < b->nr_keys && segment_add(b)) {
+		if (b->cur_sector < bkey_offset(b->keys[b->cur].key))
+			continue;
+		if (++b->cur < b->nr_keys)
+			b->cur_sector = bkey_start(b->keys[b->cur].key);
+	}
+	for (unsigned i = 0; i < b->nr_segments; i++) {
+		struct segment *s = &b->segments[i];
+		const struct bkey *k = b->keys[s->key].key;
+
+		ptr_bucket(c, k->ptr[0])->readers++;
+		latch_add(&b->latch, 1);
+		bio_init(&s->bio, c->cache, BIO_READ, ptr_sector(k->ptr[0]) + (s->start - bkey_start(k)),
+			 b->buf + (size_t)s->buf_sector * SECTOR_BYTES, s->nr_sectors, 0, batch_read_done);
+		blk_submit(&s->bio);
+	}
+	(void)latch_wait(&b->latch); /* outcomes are in keys[].failed */
+}
+
+static void batch_write_done(struct bio *bio)
+{
+	struct segment *s = container_of(bio, struct segment, bio);
+	struct writeback_batch *b = s->batch;
+
+	if (bio->error) {
+		bdev_io_error(b->d, "writing back", bio->error);
+		for (unsigned i = 0; i < s->nr_run; i++)
+			fail_key(b, s[i].key);
+	} else {
+		b->d->writeback.sectors_written += bio->nr_sectors;
+	}
+	latch_done(&b->latch, 0);
+}
+
+/* Segments from i on that continue each other on the device, and so in the buffer, and were read. */
+static unsigned run_length(const struct writeback_batch *b, unsigned i)
+{
+	unsigned n = 1;
+
+	while (i + n < b->nr_segments && !b->keys[b->segments[i + n].key].failed &&
+	       b->segments[i + n - 1].start + b->segments[i + n - 1].nr_sectors == b->segments[i + n].start)
+		n++;
+	return n;
+}
+
+/* Write what was read, in LBA order, one bio per run. Waits for the backing device. */
+static uint64_t round_write(struct writeback_batch *b)
+{
+	uint64_t written = 0;
+
+	for (unsigned i = 0; i < b->nr_segments;) {
+		struct segment *s = &b->segments[i];
+		unsigned n = run_length(b, i);
+		const struct segment *last = s + n - 1;
+
+		if (b->keys[s->key].failed) {
+			i++;
+			continue;
+		}
+		s->nr_run = n;
+		latch_add(&b->latch, 1);
+		bio_init(&s->bio, b->d->backing, BIO_WRITE, s->start, b->buf + (size_t)s->buf_sector * SECTOR_BYTES,
+			 last->start + last->nr_sectors - s->start, 0, batch_write_done);
+		written += s->bio.nr_sectors;
+		blk_submit(&s->bio);
+		i += n;
+	}
+	(void)latch_wait(&b->latch); /* outcomes are in keys[].failed */
+	return written;
+}
+
+/* --- making clean ---------------------------------------------------------------------------------------------------------- */
+
+/* Give back the ranges of the keys before `before`: all their parts are in. */
+static void clean_unlock(struct writeback_batch *b, unsigned before)
+{
+	for (unsigned i = 0; i < before; i++) {
+		if (b->keys[i].locked)
+			range_release(&b->d->ranges, &b->keys[i].range);
+		b->keys[i].locked = false;
+	}
+}
+
+/*
+ * Journal the collected parts, then swap them in. Their buckets get the pin that btree_insert() drops. Ranges of all parts are held.
+ * Waits for journal space and the btree.
+ */
+static int clean_commit(struct writeback_batch *b)
+{
+	struct cset *c = b->d->set;
+	struct keylist one;
+	unsigned part = 0;
+	uint64_t seq;
+	int r;
+
+	if (keylist_empty(&b->clean))
+		return 0;
+	r = journal_append(c, &b->clean, &seq);
+	if (r < 0)
+		return r;
+	keylist_for_each(k, &b->clean) {
+		int e;
+
+		bkey_for_each_ptr(k, i)
+			bucket_pin(ptr_bucket(c, k->ptr[i]));
+		keylist_init(&one, BKEY_WORDS_MAX);
+		keylist_push(&one, k);
+		e = btree_insert(c, &one, seq, b->keys[b->part_key[part++]].key);
+		if (e == -ESRCH)
+			e = cset_error(c, "index changed under the range lock while cleaning %u:%llu", bkey_inode(k),
+				       (unsigned long long)bkey_start(k));
+		r = r < 0 ? r : e;
+	}
+	journal_unpin(&c->journal, seq);
+	keylist_init(&b->clean, b->clean.max_words);
+	b->nr_parts = 0;
+	clean_unlock(b, b->collecting);
+	return r;
+}
+
+/* Where to look next when nothing matches at pos: behind the extent that lies there, or at the start of the next one. */
+static uint64_t skip_mismatch(const struct bnode *leaf, uint32_t inode, uint64_t pos, uint64_t end)
+{
+	struct bkeys_iter it;
+	const struct bkey *k;
+
+	bkeys_iter_init(&it, &leaf->keys, bpos(inode, pos));
+	while ((k = bkeys_iter_next(&it)) && bkey_inode(k) == inode) {
+		if (!bkey_size(k))
+			continue;
+		return min(end, bkey_start(k) > pos ? bkey_start(k) : bkey_offset(k));
+	}
+	return end;
+}
+
+/*
+ * Collect the parts of key i that are still what was copied; its range is held. Waits for btree nodes and, when the list is full, for a
+ * commit. Returns the number of parts or -errno.
+ */
+static int clean_collect(struct writeback_batch *b, unsigned i)
+{
+	struct cset *c = b->d->set;
+	const struct bkey *orig = b->keys[i].key;
+	uint64_t pos = bkey_start(orig);
+	int parts = 0;
+
+	while (pos < bkey_offset(orig)) {
+		struct bpos bound;
+		struct bnode *leaf;
+		struct bkey_buf part;
+		uint64_t end;
+		uint32_t n;
+		int r = 0;
+
+		if (!keylist_has_room(&b->clean, bkey_words(orig)) || b->nr_parts == CLEAN_PARTS)
+			r = clean_commit(b);
+		r = r < 0 ? r : btree_leaf(c, bpos(bkey_inode(orig), pos), &leaf);
+		if (r < 0)
+			return r;
+		bound = bnode_bound(leaf);
+		end = bound.inode == bkey_inode(orig) ? min(bound.offset, bkey_offset(orig)) : bkey_offset(orig);
+		bkey_copy(&part.k, orig);
+		bkey_cut_front(&part.k, bpos(bkey_inode(orig), pos));
+		bkey_cut_back(&part.k, bpos(bkey_inode(orig), end));
+		n = bkeys_match_prefix(&leaf->keys, &part.k, orig);
+		if (!n) {
+			pos = skip_mismatch(leaf, bkey_inode(orig), pos, end);
+			continue;
+		}
+		bkey_cut_back(&part.k, bpos(bkey_inode(orig), pos + n));
+		bkey_set_dirty(&part.k, false);
+		keylist_push(&b->clean, &part.k);
+		b->part_key[b->nr_parts++] = i;
+		parts++;
+		pos += n;
+	}
+	return parts;
+}
+
+/* Make every key that was copied clean, where nobody overwrote it. Waits: see the header. */
+static void batch_clean(struct writeback_batch *b)
+{
+	struct bdev *d = b->d;
+	struct cset *c = d->set;
+	int r = 0;
+
+	keylist_init(&b->clean, journal_append_max_words(c));
+	b->nr_parts = 0;
+	for (unsigned i = 0; i < b->nr_keys && r >= 0; i++) {
+		struct batch_key *e = &b->keys[i];
+
+		if (e->failed)
+			continue;
+		b->collecting = i;
+		e->locked = range_try_acquire(&d->ranges, &e->range, bkey_start(e->key), bkey_offset(e->key));
+		r = e->locked ? clean_collect(b, i) : 0;
+		if (r > 0) {
+			d->writeback.keys_done++;
+			c->writeback_keys_done++;
+		} else if (!r) { /* overwritten, or being so */
+			d->writeback.keys_failed++;
+			c->writeback_keys_failed++;
+		}
+	}
+	if (r >= 0)
+		r = clean_commit(b);
+	if (r < 0)
+		b->io_failed = true; /* the set has failed; what was not cleaned stays dirty */
+	clean_unlock(b, b->nr_keys);
+}
+
+uint64_t writeback_batch_run(struct writeback_batch *b, uint64_t budget_sectors, bool *ret_failed)
+{
+	struct bdev *d = b->d;
+	uint64_t written = 0;
+
+	latch_init(&b->latch);
+	no_yield_begin();
+	batch_start(b, budget_sectors);
+	no_yield_end();
+	while (b->cur < b->nr_keys) {
+		round_read(b);
+		written += round_write(b);
+	}
+	if (written && request_backing_flush(d) == 0) /* R8.3: before any of them becomes clean */
+		batch_clean(b);
+	else if (b->nr_keys)
+		b->io_failed = true;
+	keybuf_retire(&d->writeback.keybuf);
+	wake_all(&d->writeback.batch_done);
+	*ret_failed = b->io_failed;
+	return written;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * One batch of writeback: copy some dirty keys to the backing device, make them durable there, make them clean (behaviour.md §8.4).
+ *
+ *     start keys → rounds of (read from cache ‖ …, wait, write to backing ‖ …, wait) → one backing flush → clean inserts → retire
+ *
+ * A round moves at most WRITEBACK_BATCH_SECTORS through one buffer that is allocated once. Neighbouring sectors lie next to each other in
+ * it, so a contiguous run of keys goes to backing as one write. Writes are issued in LBA order.
+ * A key whose data could not be read, written or flushed stays dirty (its entry in the index is not touched).
+ *
+ * Clean inserts (R3.4, R8.5): per key, the range is try-locked (somebody writes there: leave the key dirty), the index is searched for the
+ * parts that still are what was copied, exactly these are journalled, with many keys in one entry, and inserted as compare-and-swap.
+ * Between append and insert nobody else can change these parts, because the ranges are held; so a swap that fails then is a
+ * contradiction between journal and btree, and fails the set.
+ *
+ * Waiting: disks, journal space, btree. Never for a range, a data bucket or a foreground request.
+ */
+#include "core/engine/sync.h"
+
+struct bdev;
+struct writeback_batch;
+
+struct writeback_batch *writeback_batch_new(struct bdev *d);
+void writeback_batch_free(struct writeback_batch *b);
+/*
+ * Work off the next keys of the keybuf, about budget_sectors (at least one key). Returns sectors written; sets *ret_failed when an I/O
+ * failed. All keys it started are retired on return.
+ */
+FIBER_FN uint64_t writeback_batch_run(struct writeback_batch *b, uint64_t budget_sectors, bool *ret_failed);

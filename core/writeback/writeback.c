@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The writeback fiber: scan, batches, pauses; has_dirty and the DIRTY / CLEAN state; rate. The copying itself is in batch.c.
+ *
+ * A *pass* is one scan of the device from its first to its last sector with everything found worked off. After a pass the fiber rests
+ * writeback_delay; a pass in which an I/O failed is followed by a growing pause instead. Nothing found in a whole pass: the device is clean.
+ *
+ * Why a queued key is never older than the index when it is started: the scan skips ranges that a write holds; a write that acquires its
+ * range later drops the queued keys it overlaps (writeback_overlaps()). So no copy of old data sets out after newer data did.
+ */
+#include "core/writeback/writeback.h"
+#include "core/request/request.h"
+#include "core/set/bdev.h"
+#include "core/set/cset.h"
+#include "core/writeback/batch.h"
+
+#define FAILURE_PAUSE_MAX_S 30
+#define FLUSH_FAILURES_MAX 2
+#define URGENT_PAUSE_NS (1 * NS_PER_MS) /* between passes when nobody wants a delay: what is left is being written to right now */
+
+static void rate_timer_fired(struct timer *t);
+
+static struct bdev *wb_bdev(struct writeback *w) { return container_of(w, struct bdev, writeback); }
+
+void writeback_init(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+
+	wait_queue_init(&w->wake);
+	wait_queue_init(&w->idle);
+	wait_queue_init(&w->batch_done);
+	wait_queue_init(&w->state_wait);
+	keybuf_init(&w->keybuf);
+	w->running = true;
+	w->metadata = true;
+	w->delay_s = WRITEBACK_DELAY_S_DEFAULT;
+	w->batch_keys = WRITEBACK_BATCH_KEYS_DEFAULT;
+	w->tunables = (struct rate_tunables)RATE_TUNABLES_DEFAULT;
+	w->rate = (struct rate_state){ .rate = WRITEBACK_RATE_INITIAL };
+	timer_init(&w->rate_timer, rate_timer_fired);
+}
+
+void writeback_wake(struct bdev *d) { wake_all(&d->writeback.wake); }
+
+/* --- what requests ask ----------------------------------------------------------------------------------------------------- */
+
+bool writeback_overlaps(struct bdev *d, uint64_t start, uint64_t end)
+{
+	struct writeback *w = &d->writeback;
+
+	return w->keybuf.nr && keybuf_overlaps(&w->keybuf, start, end);
+}
+
+/* Holds the caller's range; the batch it waits for wants ranges only with a try. */
+void writeback_wait_started(struct bdev *d, uint64_t start, uint64_t end)
+{
+	while (keybuf_started(&d->writeback.keybuf, start, end))
+		wait_queue_wait(&d->writeback.batch_done);
+}
+
+void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct bkey *k), void *ctx)
+{
+	const struct keybuf *b = &d->writeback.keybuf;
+
+	for (unsigned i = 0; i < b->nr; i++)
+		if (!b->keys[i].dropped)
+			fn(ctx, &b->keys[i].key.k);
+}
+
+void writeback_account(struct bdev *d, int64_t nr_sectors)
+{
+	d->writeback.dirty_sectors += (uint64_t)nr_sectors;
+	if (bdev_is_flash(d))
+		d->set->flash_dirty_sectors += (uint64_t)nr_sectors;
+}
+
+/* --- has_dirty and the state ------------------------------------------------------------------------------------------------- */
+
+/* Write state DIRTY or CLEAN. One at a time: callers check state_writing first. Waits for the backing device. */
+static int state_write(struct bdev *d, enum bdev_state st)
+{
+	struct writeback *w = &d->writeback;
+	int r;
+
+	assert(!w->state_writing);
+	w->state_writing = true;
+	w->state_durable = false;
+	super_set_state(d->super, st);
+	r = bdev_write_super(d);
+	w->state_writing = false;
+	w->state_durable = !r && st == BDEV_STATE_DIRTY;
+	wake_all(&w->state_wait);
+	return r;
+}
+
+/*
+ * R1.6, I-10: DIRTY is on disk before the first dirty write is acknowledged. has_dirty is set before anything is inserted and cannot be cleared
+ * while dirty_writers counts us (R8.1). Waits for the superblock write, ours or the one under way. Holds the caller's range.
+ */
+int writeback_write_begin(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	int r = 0;
+
+	if (bdev_is_flash(d))
+		return 0;
+	w->dirty_writers++;
+	if (!w->has_dirty) {
+		w->has_dirty = true;
+		writeback_wake(d);
+	}
+	while (!w->state_durable && !r) {
+		if (w->state_writing)
+			wait_queue_wait(&w->state_wait);
+		else
+			r = state_write(d, BDEV_STATE_DIRTY);
+	}
+	if (r < 0)
+		w->dirty_writers--;
+	return r;
+}
+
+void writeback_write_end(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+
+	if (bdev_is_flash(d))
+		return;
+	w->dirty_generation++;
+	assert(w->dirty_writers > 0);
+	w->dirty_writers--;
+}
+
+/*
+ * A scan that began at `generation` found nothing. Clear has_dirty unless a write came in between (R8.1), and write CLEAN. Before that the
+ * clean keys are made durable (R8.2), so that CLEAN on disk means no dirty key on disk; their data was flushed batch by batch (R8.3).
+ * When detaching the state is left to bdev_detach_finish(). Waits for the journal and the backing device.
+ */
+static bool become_clean(struct bdev *d, uint64_t generation)
+{
+	struct writeback *w = &d->writeback;
+
+	if (w->dirty_writers || w->dirty_generation != generation || journal_flush(d->set) < 0)
+		return false;
+	if (w->dirty_writers || w->dirty_generation != generation || w->state_writing)
+		return false;
+	w->has_dirty = false;
+	if (!d->detaching && state_write(d, BDEV_STATE_CLEAN) < 0) {
+		super_set_state(d->super, BDEV_STATE_DIRTY); /* what is on disk is unknown: try again */
+		w->has_dirty = true;
+		w->pass_failed = true;
+		return false;
+	}
+	w->failures = 0;
+	if (d->set->gc.after_writeback)
+		gc_trigger(d->set);
+	wake_all(&w->idle);
+	return true;
+}
+
+/* --- scan -------------------------------------------------------------------------------------------------------------------- */
+
+struct scan {
+	struct bdev *d;
+	bool found, full;
+};
+
+static bool scan_key(void *ctx, const struct bkey *k)
+{
+	struct scan *s = ctx;
+	struct keybuf *b = &s->d->writeback.keybuf;
+
+	if (!bkey_dirty(k))
+		return !s->d->writeback.stopping;
+	s->found = true;
+	if (range_busy(&s->d->ranges, bkey_start(k), bkey_offset(k)))
+		return true; /* being overwritten: see the top of this file */
+	if (keybuf_full(b)) {
+		s->full = true;
+		return false;
+	}
+	keybuf_add(b, k);
+	b->last_scanned = bkey_offset(k);
+	return !s->d->writeback.stopping;
+}
+
+enum scan_result { SCAN_SOME, SCAN_CLEAN };
+
+/*
+ * Fill the empty keybuf from last_scanned on. SCAN_CLEAN: the whole device was looked at and nothing dirty was there; *ret_generation is
+ * from before the scan. *ret_end: the end of the device was reached. Waits for btree nodes.
+ */
+static int writeback_scan(struct bdev *d, uint64_t *ret_generation, bool *ret_end)
+{
+	struct writeback *w = &d->writeback;
+
+	*ret_end = false;
+	for (;;) {
+		struct scan s = { .d = d };
+		uint64_t from = w->keybuf.last_scanned;
+		int r;
+
+		*ret_generation = w->dirty_generation;
+		r = btree_for_each_extent(d->set, d->inode, from, BKEY_OFFSET_MAX, scan_key, &s);
+		if (r < 0)
+			return r;
+		if (w->stopping || s.full)
+			return SCAN_SOME;
+		w->keybuf.last_scanned = 0;
+		*ret_end = true;
+		if (s.found || w->keybuf.nr)
+			return SCAN_SOME;
+		if (!from)
+			return SCAN_CLEAN;
+	}
+}
+
+/* --- rate -------------------------------------------------------------------------------------------------------------------- */
+
+static bool unthrottled(const struct bdev *d)
+{
+	const struct writeback *w = &d->writeback;
+
+	return d->detaching || w->flushers || !w->tunables.percent;
+}
+
+static void rate_gather(const struct bdev *d, struct rate_input *in)
+{
+	const struct cset *c = d->set;
+
+	*in = (struct rate_input){
+		.dirty_sectors = (int64_t)d->writeback.dirty_sectors,
+		.cache_sectors = c->g.nr_buckets * c->g.bucket_sectors - c->flash_dirty_sectors,
+		.backing_sectors = d->backing->nr_sectors,
+		.nr_buckets = c->g.nr_buckets,
+		.avail_buckets = c->alloc.avail_buckets,
+		.bucket_sectors = c->g.bucket_sectors,
+		.in_use_percent = alloc_in_use_percent(c),
+		.now_ns = engine_now_ns(),
+	};
+	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
+		if (c->devices[i] && !bdev_is_flash(c->devices[i]))
+			in->all_backing_sectors += c->devices[i]->backing->nr_sectors;
+}
+
+/* §8.8: nobody has asked for anything during about six rounds of all devices. */
+static bool idle_long_enough(struct cset *c)
+{
+	uint64_t nr = 0;
+
+	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
+		nr += c->devices[i] && !bdev_is_flash(c->devices[i]);
+	return c->idle_max_writeback_rate && c->alloc.gc_mark_valid && nr && c->idle_counter >= 6 * nr * nr;
+}
+
+/* On the loop: the controller is arithmetic, nothing here waits. */
+static void rate_timer_fired(struct timer *t)
+{
+	struct writeback *w = container_of(t, struct writeback, rate_timer);
+	struct bdev *d = wb_bdev(w);
+	struct cset *c = d->set;
+	struct rate_input in;
+
+	timer_arm_ns(t, w->tunables.update_seconds * NS_PER_S);
+	if (!c || !w->has_dirty || !w->tunables.percent)
+		return;
+	c->idle_counter++;
+	if (idle_long_enough(c)) {
+		w->rate.rate = RATE_UNLIMITED;
+		w->rate.at_idle_max = true;
+		w->rate.proportional = w->rate.integral_scaled = w->rate.change = 0;
+	} else {
+		w->rate.at_idle_max = false;
+		rate_gather(d, &in);
+		rate_update(&w->rate, &w->tunables, &in);
+	}
+	writeback_wake(d); /* a fiber that sleeps off the old rate looks again */
+}
+
+void writeback_leave_idle(struct cset *c)
+{
+	for (uint32_t i = 0; i < c->g.nr_uuids; i++) {
+		struct bdev *d = c->devices[i];
+
+		if (!d || !d->writeback.rate.at_idle_max)
+			continue;
+		d->writeback.rate.at_idle_max = false;
+		d->writeback.rate.rate = 1; /* the controller takes over from here */
+	}
+}
+
+/* --- pauses: all of them end on cancellation --------------------------------------------------------------------------------- */
+
+/* Let the rate catch up with what was done. */
+static void pause_for_rate(struct bdev *d, uint64_t sectors)
+{
+	struct writeback *w = &d->writeback;
+	uint64_t delay = rate_delay_ns(&w->rate, sectors, engine_now_ns());
+
+	while (delay && !unthrottled(d) && w->running && wait_queue_wait_timeout(&w->wake, delay) != -EINTR)
+		delay = rate_delay_ns(&w->rate, 0, engine_now_ns());
+}
+
+/*
+ * After a pass: new dirty data may gather, so that the next pass is worth it. Cut short by everything that makes writeback urgent; never
+ * quite nothing, because a pass over a tree in memory may end without having waited for anything.
+ */
+static void pause_after_pass(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	uint64_t begin = engine_now_ns(), now;
+
+	if (fiber_sleep_interruptible_ns(URGENT_PAUSE_NS) < 0)
+		return;
+
+	while (!d->detaching && !w->flushers && (now = engine_now_ns()) < begin + w->delay_s * NS_PER_S)
+		if (wait_queue_wait_timeout(&w->wake, begin + w->delay_s * NS_PER_S - now) == -EINTR)
+			return;
+	w->rate.next_ns = engine_now_ns();
+}
+
+/* After a pass with errors: try again, at a bounded pace, for ever (the user decides when to give data up). */
+static void pause_after_failure(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	uint64_t seconds = w->failures < 5 ? 1u << w->failures : FAILURE_PAUSE_MAX_S;
+
+	if (fiber_sleep_interruptible_ns(seconds * NS_PER_S) < 0)
+		return; /* the main loop looks */
+}
+
+/* --- the fiber --------------------------------------------------------------------------------------------------------------- */
+
+static bool has_work(const struct bdev *d)
+{
+	const struct writeback *w = &d->writeback;
+
+	if (d->io_disable || d->set->io_disable)
+		return false;
+	return d->detaching || (w->has_dirty && (w->running || w->flushers));
+}
+
+static void end_of_pass(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	bool failed = w->pass_failed;
+
+	w->pass_failed = false;
+	w->passes++;
+	w->failures = failed ? w->failures + 1 : 0;
+	wake_all(&w->idle);
+	if (failed)
+		pause_after_failure(d);
+	else
+		pause_after_pass(d);
+}
+
+/* One scan and all it found. Returns true when the device is clean. Waits for everything a batch may wait for, and pauses. */
+static bool work_once(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	uint64_t generation = 0;
+	bool end = false, failed;
+	int r = writeback_scan(d, &generation, &end);
+
+	if (r == SCAN_CLEAN && become_clean(d, generation))
+		return true;
+	if (r < 0) {
+		w->pass_failed = true;
+		end = true;
+	}
+	while (!keybuf_drained(&w->keybuf) && !w->stopping && has_work(d)) {
+		bool rated = !unthrottled(d);
+		uint64_t budget = rated ? min((uint64_t)w->rate.rate, (uint64_t)WRITEBACK_BATCH_SECTORS) : WRITEBACK_BATCH_SECTORS;
+		uint64_t sectors = writeback_batch_run(w->batch, budget, &failed);
+
+		w->pass_failed |= failed;
+		if (rated)
+			pause_for_rate(d, sectors);
+	}
+	if (!keybuf_drained(&w->keybuf)) { /* switched off in the middle: what is queued grows old, so look again later */
+		keybuf_drop_waiting(&w->keybuf);
+		w->keybuf.last_scanned = 0;
+	} else if (end && !w->stopping) {
+		end_of_pass(d);
+	}
+	return false;
+}
+
+static void writeback_main(void *arg)
+{
+	struct bdev *d = arg;
+	struct writeback *w = &d->writeback;
+
+	while (!w->stopping) {
+		if (!has_work(d)) {
+			wake_all(&w->idle); /* a flush that cannot go on */
+			if (wait_queue_wait_interruptible(&w->wake) < 0)
+				break;
+			continue;
+		}
+		if (work_once(d) && d->detaching && !w->stopping) {
+			bdev_detach_finish(d);
+			w->detach_done = true;
+			break;
+		}
+	}
+	timer_cancel(&w->rate_timer);
+	wake_all(&w->idle);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------------------- */
+
+static bool count_dirty(void *ctx, const struct bkey *k)
+{
+	if (bkey_dirty(k))
+		*(uint64_t *)ctx += bkey_size(k);
+	return true;
+}
+
+/* §8.9. Nobody writes to the device yet. Waits for btree nodes, for a superblock write, holding the attach. */
+int writeback_start(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	uint64_t dirty = 0;
+	int r;
+
+	writeback_stop(d); /* of an earlier attachment: it has ended, but was not waited for */
+	r = btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, count_dirty, &dirty);
+	if (r < 0)
+		return r;
+	w->dirty_sectors = dirty;
+	if (bdev_is_flash(d)) {
+		d->set->flash_dirty_sectors += dirty;
+		return 0;
+	}
+	keybuf_init(&w->keybuf);
+	w->failures = 0;
+	w->pass_failed = w->stopping = w->detach_done = w->state_writing = false;
+	w->state_durable = bdev_state(d) == BDEV_STATE_DIRTY;
+	w->has_dirty = dirty || w->state_durable;
+	if (w->has_dirty && !w->state_durable) /* R8.2: whatever the superblock said, there is dirty data */
+		r = state_write(d, BDEV_STATE_DIRTY);
+	if (r < 0)
+		return r;
+	w->batch = writeback_batch_new(d);
+	w->fiber = w->batch ? fiber_spawn("writeback", writeback_main, d) : NULL;
+	if (!w->fiber) {
+		writeback_batch_free(w->batch);
+		w->batch = NULL;
+		return -ENOMEM;
+	}
+	timer_arm_ns(&w->rate_timer, w->tunables.update_seconds * NS_PER_S);
+	return 0;
+}
+
+void writeback_stop(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+
+	timer_cancel(&w->rate_timer);
+	if (!w->fiber)
+		return;
+	assert(w->fiber != fiber_self());
+	w->stopping = true;
+	fiber_cancel(w->fiber);
+	fiber_join(w->fiber);
+	w->fiber = NULL;
+	writeback_batch_free(w->batch);
+	w->batch = NULL;
+}
+
+/*
+ * Waits for passes of the fiber, which this makes urgent; a signal ends the wait. Done when nothing was dirty once, which under steady writes is
+ * noticed at the end of a pass.
+ */
+int writeback_flush(struct bdev *d)
+{
+	struct writeback *w = &d->writeback;
+	unsigned failures = w->failures;
+	int r = 0;
+
+	if (!d->set || bdev_is_flash(d))
+		return -ENOTCONN;
+	w->flushers++;
+	writeback_wake(d);
+	while (w->has_dirty && w->dirty_sectors && !r) {
+		if (w->stopping || w->detach_done || !d->set)
+			r = -ENOTCONN;
+		else if (d->io_disable || d->set->io_disable || w->failures >= failures + FLUSH_FAILURES_MAX)
+			r = -EIO;
+		else
+			r = wait_queue_wait_interruptible(&w->idle);
+	}
+	w->flushers--;
+	return r;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * sim SEED [COUNT] [options]: live through COUNT worlds, with seeds from SEED on.
+ *
+ * Every world runs in a process of its own, so that an assertion or a leak in one is only its own. The first one that fails ends the
+ * run; the last line then is the command that repeats it.
+ */
+#include "tests/sim/workload.h"
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NR_OPS_DEFAULT 400
+#define EXIT_NOT_CUT 4 /* the first boot was over before --cut-at */
+#define CPU_SECONDS_MAX 600 /* of one world; it needs one or two. More means that it runs in circles */
+
+static const char usage[] =
+	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--trace] [--here]\n"
+	"\n"
+	"  COUNT          how many worlds (1), with the seeds SEED, SEED + 1, ...\n"
+	"  --minutes N    new worlds until N minutes have passed, instead of COUNT\n"
+	"  --ops N        operations of the clients in a world, about (400)\n"
+	"  --cut-at EVENT one boot only, and the power goes at this event (start or end of a bio)\n"
+	"  --every-cut    each world with every --cut-at there is\n"
+	"  --outcomes N   of each power cut (the seed says)\n"
+	"  --jobs N       worlds at a time (1)\n"
+	"  --trace        print what happens\n"
+	"  --here         no process per world: for debuggers\n";
+
+static struct world_stats *stats; /* shared with all processes */
+static struct world_options options = { .nr_ops = NR_OPS_DEFAULT };
+static const char *program;
+
+/* The exit status of its process. */
+static int run_world(uint64_t seed, uint64_t cut_at)
+{
+	struct world_options o = options;
+	struct world *w;
+	int r;
+
+	o.seed = seed;
+	o.cut_at = cut_at;
+	w = world_new(&o, stats);
+	r = world_failed(w) ? -1 : workload_run(w);
+	if (r < 0)
+		printf("FAILED: %s\n", w->failure);
+	else
+		__atomic_fetch_add(&stats->seeds, 1, __ATOMIC_RELAXED);
+	fflush(stdout);
+	if (r < 0)
+		return 1; /* disks may be open: leave it to exit() */
+	r = cut_at && !w->first_boot_cut ? EXIT_NOT_CUT : 0;
+	world_free(w);
+	return r;
+}
+
+static pid_t start_world(uint64_t seed, uint64_t cut_at)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid)
+		return pid;
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ CPU_SECONDS_MAX, CPU_SECONDS_MAX + 1 });
+	if (!options.trace)
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	_exit(run_world(seed, cut_at));
+}
+
+static void report_failure(uint64_t seed, uint64_t cut_at, int status)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+		printf("FAILED: %d s of CPU time, and no end\n", CPU_SECONDS_MAX);
+	else if (WIFSIGNALED(status))
+		printf("FAILED: signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	printf("repeat with: %s %llu", program, (unsigned long long)seed);
+	if (options.nr_ops != NR_OPS_DEFAULT)
+		printf(" --ops %u", options.nr_ops);
+	if (options.nr_outcomes)
+		printf(" --outcomes %u", options.nr_outcomes);
+	if (cut_at)
+		printf(" --cut-at %llu", (unsigned long long)cut_at);
+	printf(" --trace\n");
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+struct job {
+	pid_t pid; /* 0: free */
+	uint64_t seed, cut_at;
+};
+
+struct campaign {
+	uint64_t next_seed, end_seed, next_cut;
+	double deadline; /* 0: none */
+	bool every_cut;
+	struct job *jobs;
+	unsigned nr_jobs;
+};
+
+/* The next world to live through. With --every-cut a seed is done when its first boot ends before the cut: run_jobs() moves on. */
+static bool next_job(struct campaign *c, struct job *j)
+{
+	if (c->deadline != 0 ? seconds() >= c->deadline : c->next_seed == c->end_seed)
+		return false;
+	j->seed = c->next_seed;
+	j->cut_at = options.cut_at;
+	if (c->every_cut)
+		j->cut_at = ++c->next_cut;
+	else
+		c->next_seed++;
+	return true;
+}
+
+static bool run_jobs(struct campaign *c)
+{
+	unsigned running = 0;
+	bool good = true;
+	int status;
+
+	for (;;) {
+		for (unsigned i = 0; i < c->nr_jobs && good; i++) {
+			struct job *j = &c->jobs[i];
+
+			if (j->pid || !next_job(c, j))
+				continue;
+			j->pid = start_world(j->seed, j->cut_at);
+			if (j->pid < 0) {
+				perror("fork");
+				return false;
+			}
+			running++;
+		}
+		if (!running)
+			return good;
+		pid_t pid = wait(&status);
+		for (unsigned i = 0; i < c->nr_jobs; i++) {
+			struct job *j = &c->jobs[i];
+
+			if (j->pid != pid)
+				continue;
+			j->pid = 0;
+			running--;
+			if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_CUT) {
+				status = 0;
+				if (c->every_cut && j->seed == c->next_seed) { /* later events do not exist either */
+					c->next_seed++;
+					c->next_cut = 0;
+				}
+			}
+			if (status && good)
+				report_failure(j->seed, j->cut_at, status);
+			good &= !status;
+		}
+	}
+}
+
+static uint64_t number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	if (!*text || *end) {
+		fprintf(stderr, "sim: '%s' is not a number\n%s", text, usage);
+		exit(2);
+	}
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
+		{ "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
+		{ "help", 0, NULL, 'h' },    { 0 },
+	};
+	struct campaign c = { .nr_jobs = 1 };
+	double begun = seconds();
+	bool here = false, good = true;
+	int option;
+
+	program = argv[0];
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'm':
+			c.deadline = begun + 60.0 * (double)number(optarg);
+			break;
+		case 'o':
+			options.nr_ops = (unsigned)number(optarg);
+			break;
+		case 'c':
+			options.cut_at = number(optarg);
+			break;
+		case 'e':
+			c.every_cut = true;
+			break;
+		case 'k':
+			options.nr_outcomes = (unsigned)number(optarg);
+			break;
+		case 'j':
+			c.nr_jobs = (unsigned)number(optarg);
+			break;
+		case 't':
+			options.trace = true;
+			break;
+		case 'H':
+			here = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind == argc || argc - optind > 2) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	c.next_seed = number(argv[optind]);
+	c.end_seed = c.next_seed + (argc - optind == 2 ? number(argv[optind + 1]) : 1);
+	uint64_t first = c.next_seed;
+
+	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (stats == MAP_FAILED)
+		return 2;
+	c.jobs = calloc(c.nr_jobs, sizeof(*c.jobs));
+	if (!c.jobs)
+		return 2;
+	if (here)
+		for (; good && c.next_seed != c.end_seed; c.next_seed++)
+			good = run_world(c.next_seed, options.cut_at) != 1;
+	else
+		good = run_jobs(&c);
+	printf("seeds %llu to %llu: %llu worlds, %llu operations, %llu disk events, %llu power cuts (%llu while starting, %llu while "
+	       "stopping), %llu recoveries from them, %llu sectors with a choice, %.1f s, %s\n",
+	       (unsigned long long)first, (unsigned long long)c.next_seed - 1, (unsigned long long)stats->seeds,
+	       (unsigned long long)stats->operations, (unsigned long long)stats->events, (unsigned long long)stats->cuts,
+	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->outcomes,
+	       (unsigned long long)stats->ambiguous, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
+	free(c.jobs);
+	return good ? 0 : 1;
+}

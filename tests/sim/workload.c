@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "tests/sim/workload.h"
+#include <stdlib.h>
+
+#define CLIENTS_MAX 4 /* pending writes per sector must stay below MODEL_PENDING_MAX */
+#define IO_BYTES_MAX KIB(512)
+
+enum action { ACT_READ, ACT_WRITE, ACT_WRITE_SYNC, ACT_FLUSH, ACT_ZERO, ACT_SLEEP, ACT_CONTROL, ACTIONS };
+
+/* One kind of workload: relative weights of the actions, and where I/O goes. */
+struct profile {
+	const char *name;
+	unsigned weight[ACTIONS];
+	unsigned hot_percent;	     /* in a window of a few blocks, where requests collide */
+	unsigned sequential_percent; /* continue where the client stopped */
+	unsigned unaligned_percent;
+	uint64_t max_bytes;
+};
+static const struct profile profiles[] = {
+	/*		  read write sync flush zero sleep control */
+	{ "mixed",	  { 30, 40, 5, 8, 4, 4, 3 }, 30, 20, 25, KIB(64) },
+	{ "collisions",	  { 25, 50, 5, 6, 8, 2, 3 }, 90, 0, 40, KIB(16) },
+	{ "small blocks", { 25, 60, 3, 6, 1, 3, 1 }, 5, 10, 5, KIB(4) },
+	{ "large",	  { 30, 40, 4, 6, 6, 6, 4 }, 10, 30, 15, IO_BYTES_MAX },
+	{ "streams",	  { 40, 40, 2, 6, 2, 4, 3 }, 5, 80, 5, KIB(128) },
+	{ "control",	  { 20, 30, 5, 8, 4, 8, 20 }, 30, 10, 20, KIB(32) },
+	{ "fsync",	  { 15, 40, 15, 25, 3, 2, 2 }, 40, 10, 20, KIB(16) },
+};
+
+struct load {
+	struct world *w;
+	const struct profile *profile;
+	unsigned nr_clients;
+	unsigned ops_left;	/* in this boot */
+	uint32_t gen;		/* of the last write */
+	uint64_t hot[WORLD_BACKINGS_MAX]; /* where the window begins, bytes */
+	bool controlling[WORLD_BACKINGS_MAX];
+};
+
+struct client {
+	struct load *l;
+	unsigned id;
+	struct prng rng;
+	uint64_t next[WORLD_BACKINGS_MAX];
+	uint8_t *buf; /* IO_BYTES_MAX and a page */
+	struct fiber *fiber;
+};
+
+/* --- one request ---------------------------------------------------------------------------------------------------- */
+
+static void pick_range(struct client *c, unsigned dev, uint64_t *ret_offset, uint64_t *ret_len)
+{
+	const struct profile *p = c->l->profile;
+	uint64_t size = model_bytes(c->l->w->model[dev]);
+	unsigned dice = (unsigned)prng_below(&c->rng, 100);
+	uint64_t len = rng_log(&c->rng, min(p->max_bytes, size)), offset;
+	bool aligned = !rng_percent(&c->rng, p->unaligned_percent);
+
+	if (aligned)
+		len = round_up_u64(len, rng_percent(&c->rng, 50) ? PAGE_BYTES : SECTOR_BYTES);
+	len = min(len, IO_BYTES_MAX);
+	if (dice < p->hot_percent)
+		offset = c->l->hot[dev] + prng_below(&c->rng, KIB(16));
+	else if (dice < p->hot_percent + p->sequential_percent)
+		offset = c->next[dev];
+	else
+		offset = prng_below(&c->rng, size);
+	if (aligned)
+		offset = round_down_u64(offset, rng_percent(&c->rng, 50) ? PAGE_BYTES : SECTOR_BYTES);
+	if (offset >= size)
+		offset = 0;
+	len = min(len, size - offset);
+	c->next[dev] = offset + len;
+	*ret_offset = offset;
+	*ret_len = len;
+}
+
+static uint8_t *some_memory(struct client *c)
+{
+	return rng_percent(&c->rng, 70) ? c->buf : c->buf + rng_between(&c->rng, 1, PAGE_BYTES);
+}
+
+static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io)
+{
+	struct world *w = c->l->w;
+	char text[2000] = "";
+	struct printbuf why = PRINTBUF(text);
+	struct model_read read;
+	uint64_t offset, len;
+	uint8_t *mem = some_memory(c);
+	int64_t r;
+
+	pick_range(c, dev, &offset, &len);
+	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
+	model_read_begin(w->model[dev], &read);
+	r = bcf_read(d, mem, len, offset, io);
+	if (r != (int64_t)len)
+		world_fail(w, "dev%u: read of %llu+%llu returns %lld", dev, (unsigned long long)offset, (unsigned long long)len, (long long)r);
+	else if (model_read_end(w->model[dev], &read, offset, mem, len, &why) < 0)
+		world_fail(w, "wrong data, client %u, read of %llu+%llu: %s", c->id, (unsigned long long)offset, (unsigned long long)len, text);
+}
+
+static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
+{
+	struct world *w = c->l->w;
+	struct model_op op = { .direct = zero || !w->always_writeback };
+	uint8_t *mem = some_memory(c);
+	int64_t r;
+
+	pick_range(c, dev, &op.offset_bytes, &op.len_bytes);
+	op.gen = zero ? 0 : ++c->l->gen;
+	world_trace(w, "client %u: dev%u %s %llu+%llu gen %u", c->id, dev, zero ? "zero" : io->sync ? "write-sync" : "write",
+		    (unsigned long long)op.offset_bytes, (unsigned long long)op.len_bytes, op.gen);
+	model_write_begin(w->model[dev], &op);
+	if (zero) {
+		r = bcf_zero(d, op.offset_bytes, op.len_bytes);
+		r = r < 0 ? r : (int64_t)op.len_bytes;
+	} else {
+		model_pattern(dev, op.gen, op.offset_bytes, mem, op.len_bytes);
+		r = bcf_write(d, mem, op.len_bytes, op.offset_bytes, io);
+	}
+	if (r != (int64_t)op.len_bytes)
+		world_fail(w, "dev%u: %s of %llu+%llu returns %lld", dev, zero ? "zero" : "write", (unsigned long long)op.offset_bytes,
+			   (unsigned long long)op.len_bytes, (long long)r);
+	else
+		model_write_end(w->model[dev], &op, 0, !zero && io->sync);
+	world_trace(w, "client %u: done gen %u", c->id, op.gen);
+}
+
+static void do_flush(struct client *c, unsigned dev, struct bdev *d)
+{
+	struct world *w = c->l->w;
+	struct model_flush flush;
+	int r;
+
+	world_trace(w, "client %u: dev%u flush", c->id, dev);
+	model_flush_begin(w->model[dev], &flush);
+	r = bcf_flush(d);
+	if (r < 0)
+		world_fail(w, "dev%u: flush returns %d", dev, r);
+	else
+		model_flush_end(w->model[dev], &flush, 0);
+	world_trace(w, "client %u: dev%u flushed", c->id, dev);
+}
+
+/* --- control -------------------------------------------------------------------------------------------------------- */
+
+static void wait_until_detached(struct world *w, unsigned dev)
+{
+	for (unsigned minutes = 0; minutes < 24 * 60 && !world_failed(w); minutes++) {
+		struct bdev *d = world_bdev(w, dev);
+
+		if (!d) {
+			world_fail(w, "dev%u went away while it was detached", dev);
+			return;
+		}
+		if (!d->set)
+			return;
+		fiber_sleep_ns(60 * NS_PER_S);
+	}
+	world_fail(w, "dev%u is still being detached after a day", dev);
+}
+
+/* Clients go on meanwhile. */
+static void do_detach(struct client *c, unsigned dev)
+{
+	struct load *l = c->l;
+	struct world *w = l->w;
+
+	if (w->always_writeback || l->controlling[dev])
+		return;
+	l->controlling[dev] = true;
+	w->detached[dev] = true;
+	if (world_bdev(w, dev)->set) {
+		world_trace(w, "client %u: detach dev%u", c->id, dev);
+		if (world_ctl(w, (int)dev, "%s/detach", "1") < 0)
+			world_fail(w, "dev%u: detach is refused", dev);
+		wait_until_detached(w, dev);
+		world_trace(w, "client %u: detached dev%u", c->id, dev);
+	}
+	if (rng_percent(&c->rng, 50) && !world_failed(w))
+		fiber_sleep_ns(prng_below(&c->rng, NS_PER_S));
+	if (rng_percent(&c->rng, 80) && !world_failed(w)) {
+		w->detached[dev] = false;
+		world_trace(w, "client %u: attach dev%u", c->id, dev);
+		if (world_ctl(w, (int)dev, "%s/attach", w->set_uuid_text) < 0)
+			world_fail(w, "dev%u: attach is refused", dev);
+	}
+	l->controlling[dev] = false;
+}
+
+static const char *one_of(struct prng *r, const char *const *words, size_t n)
+{
+	return words[prng_below(r, n)];
+}
+#define ONE_OF(r, ...) ({ static const char *const words[] = { __VA_ARGS__ }; one_of(r, words, ARRAY_SIZE(words)); })
+
+static void do_control(struct client *c, unsigned dev)
+{
+	struct world *w = c->l->w;
+	const char *path, *text = "1";
+	int target = (int)dev;
+
+	switch (prng_below(&c->rng, w->always_writeback ? 4 : 8)) {
+	case 0:
+		path = "%s/internal/trigger_gc";
+		target = -1;
+		break;
+	case 1:
+		path = "%s/writeback_running";
+		text = ONE_OF(&c->rng, "0", "1", "1");
+		break;
+	case 2:
+		path = "%s/writeback_percent";
+		text = ONE_OF(&c->rng, "0", "1", "10", "40");
+		break;
+	case 3:
+		path = "%s/writeback_delay";
+		text = ONE_OF(&c->rng, "0", "1", "30");
+		break;
+	case 4:
+		path = "%s/sequential_cutoff";
+		text = ONE_OF(&c->rng, "0", "4096", "65536", "4194304");
+		break;
+	case 5:
+		do_detach(c, dev);
+		return;
+	default:
+		path = "%s/cache_mode";
+		text = ONE_OF(&c->rng, "writethrough", "writeback", "writeback", "writearound", "none");
+	}
+	world_trace(w, "client %u: dev%u %s = %s", c->id, dev, path, text);
+	int r = world_ctl(w, target, path, text);
+	if (r < 0)
+		world_fail(w, "writing '%s' to %s (dev%u) returns %d", text, path, dev, r);
+}
+
+/* --- clients -------------------------------------------------------------------------------------------------------- */
+
+static enum action pick_action(struct client *c)
+{
+	const unsigned *weight = c->l->profile->weight;
+	unsigned total = 0, i;
+
+	for (i = 0; i < ACTIONS; i++)
+		total += weight[i];
+	unsigned dice = (unsigned)prng_below(&c->rng, total);
+	for (i = 0; dice >= weight[i]; i++)
+		dice -= weight[i];
+	return (enum action)i;
+}
+
+static void step(struct client *c)
+{
+	struct world *w = c->l->w;
+	unsigned dev = (unsigned)prng_below(&c->rng, w->nr_backing);
+	struct bdev *d = world_bdev(w, dev);
+	struct bcf_io io = { .pid = c->id, .handle = c->id + 1 };
+	enum action action = pick_action(c);
+
+	if (!d) {
+		world_fail(w, "dev%u is gone", dev);
+		return;
+	}
+	switch (action) {
+	case ACT_READ:
+		do_read(c, dev, d, &io);
+		break;
+	case ACT_WRITE_SYNC:
+		io.sync = true;
+		do_write(c, dev, d, &io, false);
+		break;
+	case ACT_WRITE:
+	case ACT_ZERO:
+		do_write(c, dev, d, &io, action == ACT_ZERO);
+		break;
+	case ACT_FLUSH:
+		do_flush(c, dev, d);
+		break;
+	case ACT_SLEEP:
+		fiber_sleep_ns(rng_log(&c->rng, 40 * NS_PER_S));
+		break;
+	default:
+		do_control(c, dev);
+	}
+}
+
+static void client_fiber(void *arg)
+{
+	struct client *c = arg;
+
+	while (c->l->ops_left && !world_failed(c->l->w)) {
+		c->l->ops_left--;
+		c->l->w->stats->operations++;
+		step(c);
+	}
+}
+
+static void configure(struct load *l)
+{
+	struct world *w = l->w;
+
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		l->controlling[i] = false;
+		if (!w->always_writeback)
+			continue;
+		if (world_ctl(w, (int)i, "%s/cache_mode", "writeback") < 0 || world_ctl(w, (int)i, "%s/sequential_cutoff", "0") < 0)
+			world_fail(w, "cannot set the mode of dev%u", i);
+	}
+	if (w->always_writeback)
+		world_cset(w)->congestion.read_threshold_us = world_cset(w)->congestion.write_threshold_us = 0;
+}
+
+static void run_clients(struct world *w, void *ctx)
+{
+	struct load *l = ctx;
+	struct client clients[CLIENTS_MAX] = { 0 };
+
+	/* Now and then go on unverified: reading everything fills the cache and settles the model. */
+	if (w->boots > 1 && rng_percent(&w->rng, 80))
+		world_verify(w);
+	configure(l);
+	for (unsigned i = 0; i < l->nr_clients; i++) {
+		struct client *c = &clients[i];
+
+		c->l = l;
+		c->id = i;
+		c->rng.state = prng_u64(&w->rng);
+		if (posix_memalign((void **)&c->buf, PAGE_BYTES, IO_BYTES_MAX + 2 * PAGE_BYTES))
+			abort();
+		c->fiber = fiber_spawn("client", client_fiber, c);
+		if (!c->fiber)
+			abort();
+	}
+	for (unsigned i = 0; i < l->nr_clients; i++) {
+		fiber_join(clients[i].fiber);
+		free(clients[i].buf);
+	}
+	if (!world_failed(w) && rng_percent(&w->rng, 30))
+		world_verify(w);
+	if (rng_percent(&w->rng, 50) && !w->options.cut_at)
+		w->power.cut_at = 0; /* so that more boots end in order */
+}
+
+static void only_verify(struct world *w, void *ctx)
+{
+	(void)ctx;
+	world_verify(w);
+}
+
+/* --- a world's life ------------------------------------------------------------------------------------------------- */
+
+/* Most boots end in a power cut, at any time between the first bio of the start and the last of the stop. */
+static uint64_t pick_cut(struct world *w)
+{
+	if (rng_percent(&w->rng, 15))
+		return 0;
+	return rng_percent(&w->rng, 30) ? rng_between(&w->rng, 1, 60) : rng_between(&w->rng, 1, rng_log(&w->rng, 20000) + 20);
+}
+
+int workload_run(struct world *w)
+{
+	struct load l = { .w = w };
+	unsigned boots = w->options.cut_at ? 1 : (unsigned)rng_between(&w->rng, 2, 8), ops = w->options.nr_ops;
+
+	l.profile = &profiles[prng_below(&w->rng, ARRAY_SIZE(profiles))];
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		l.hot[i] = prng_below(&w->rng, model_bytes(w->model[i]));
+	world_trace(w, "profile '%s', %u boots", l.profile->name, boots);
+	for (unsigned i = 0; i < boots && !world_failed(w); i++) {
+		l.nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
+		l.ops_left = (unsigned)rng_between(&w->rng, 1, 2 * ops / boots + 1);
+		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w);
+		if (world_boot(w, run_clients, &l) == WORLD_CUT && i == 0)
+			w->first_boot_cut = true;
+	}
+	/* Twice: the first start repairs, the second finds what that left. */
+	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
+		w->power.cut_at = 0;
+		if (world_boot(w, only_verify, NULL) != WORLD_STOPPED && !world_failed(w))
+			world_fail(w, "did not stop in order");
+	}
+	return world_failed(w) ? -1 : 0;
+}

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "tests/sim/world.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HANG_NS (30 * 24 * 3600 * NS_PER_S) /* a boot that takes longer does not end */
+#define OUTCOMES_MAX 3
+
+uint64_t rng_log(struct prng *r, uint64_t high)
+{
+	unsigned bits = (unsigned)prng_below(r, log2_u64(high) + 1);
+
+	return min((1ull << bits) + prng_below(r, 1ull << bits), high);
+}
+
+void world_fail(struct world *w, const char *fmt, ...)
+{
+	va_list args;
+	int n;
+
+	if (*w->failure)
+		return;
+	n = snprintf(w->failure, sizeof(w->failure), "boot %llu: ", (unsigned long long)w->boots);
+	va_start(args, fmt);
+	vsnprintf(w->failure + n, sizeof(w->failure) - (size_t)n, fmt, args);
+	va_end(args);
+	if (engine_self())
+		engine_stop(engine_self());
+}
+
+bool world_failed(const struct world *w)
+{
+	return *w->failure;
+}
+
+void world_trace(struct world *w, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!w->options.trace)
+		return;
+	printf("%llu.%06llu event %llu: ", (unsigned long long)w->boots, engine_self() ? engine_now_precise_ns() / 1000ull : 0ull,
+	       (unsigned long long)w->power.nr_events);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	putchar('\n');
+}
+
+/* --- making one ----------------------------------------------------------------------------------------------------- */
+
+static void random_uuid(struct prng *r, uint8_t uuid[16])
+{
+	uint64_t v[2] = { prng_u64(r), prng_u64(r) };
+
+	memcpy(uuid, v, 16);
+}
+
+/* The disks of one world may be as different as they like. */
+static void make_disk(struct world *w, struct world_disk *d, const struct super_format *f)
+{
+	struct super super;
+	char text[200] = "";
+	struct printbuf why = PRINTBUF(text);
+	struct blk_sim_options o = { .name = d->path, .nr_sectors = f->device_sectors, .power = &w->power };
+
+	if (super_make(&super, f, &why) < 0) {
+		world_fail(w, "cannot format %s: %s", d->path, text);
+		return;
+	}
+	o.write_through = rng_percent(&w->rng, 15);
+	o.cache_bytes = rng_percent(&w->rng, 20) ? KIB(64) : 0;
+	if (rng_percent(&w->rng, 40)) {
+		o.min_latency_ns = rng_log(&w->rng, NS_PER_MS);
+		o.max_latency_ns = o.min_latency_ns + rng_log(&w->rng, 20 * NS_PER_MS);
+	}
+	d->nr_sectors = f->device_sectors;
+	d->sim = blk_sim_new(&o);
+	blk_sim_poke(d->sim, SUPER_SECTOR, &super, SUPER_BYTES / SECTOR_BYTES);
+	world_trace(w, "%s: %llu sectors, block %u, bucket %u, data offset %llu, latency %llu...%llu us%s", d->path,
+		    (unsigned long long)f->device_sectors, f->block_sectors, f->bucket_sectors, (unsigned long long)f->data_offset,
+		    (unsigned long long)(o.min_latency_ns / 1000), (unsigned long long)(o.max_latency_ns / 1000),
+		    o.write_through ? ", write-through" : "");
+}
+
+static void make_formats(struct world *w)
+{
+	struct prng *r = &w->rng;
+	struct super_format *c = &w->cache_format;
+	uint64_t nr_buckets = rng_between(r, BUCKETS_MIN, 600);
+
+	c->block_sectors = 1u << prng_below(r, 4);
+	c->bucket_sectors = 1u << rng_between(r, 3, 7);
+	c->device_sectors = nr_buckets * c->bucket_sectors + prng_below(r, c->bucket_sectors);
+	random_uuid(r, c->uuid);
+	random_uuid(r, c->set_uuid);
+	c->replacement = (enum replacement)prng_below(r, 3);
+	c->discard = rng_percent(r, 40);
+	struct printbuf text = PRINTBUF(w->set_uuid_text);
+	pr_uuid(&text, c->set_uuid);
+
+	w->nr_backing = rng_percent(r, 25) ? 2 : 1;
+	w->always_writeback = rng_percent(r, 30);
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		struct super_format *b = &w->backing_format[i];
+		uint64_t cache_sectors = nr_buckets * c->bucket_sectors;
+		uint64_t data = rng_log(r, w->always_writeback ? cache_sectors / 5 / w->nr_backing : min(4 * cache_sectors, 8192ull)) + 16;
+
+		b->backing = true;
+		b->block_sectors = c->block_sectors;
+		b->data_offset = rng_percent(r, 30) ? round_up_u64(rng_between(r, 16, 200), 8) : 0;
+		data = round_up_u64(data, b->block_sectors);
+		b->device_sectors = (b->data_offset ? b->data_offset : DATA_OFFSET_DEFAULT) + data;
+		b->cache_mode = (enum cache_mode)prng_below(r, 4);
+		random_uuid(r, b->uuid);
+	}
+	w->btree_cache_bytes = rng_percent(r, 50) ? KIB(256) : 0;
+}
+
+struct world *world_new(const struct world_options *o, struct world_stats *stats)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		abort();
+	w->options = *o;
+	w->stats = stats;
+	w->rng = prng_seeded(o->seed);
+	make_formats(w);
+	snprintf(w->cache.path, sizeof(w->cache.path), "/sim/cache");
+	make_disk(w, &w->cache, &w->cache_format);
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		struct super_format *f = &w->backing_format[i];
+
+		snprintf(w->backing[i].path, sizeof(w->backing[i].path), "/sim/backing%u", i);
+		make_disk(w, &w->backing[i], f);
+		w->model[i] = model_new(f->device_sectors - (f->data_offset ? f->data_offset : DATA_OFFSET_DEFAULT), i);
+	}
+	return w;
+}
+
+void world_free(struct world *w)
+{
+	blk_sim_free(w->cache.sim);
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		blk_sim_free(w->backing[i].sim);
+		model_free(w->model[i]);
+	}
+	free(w);
+}
+
+/* --- inside --------------------------------------------------------------------------------------------------------- */
+
+static int open_disk(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
+{
+	struct world *w = b->options.ctx;
+
+	if (!strcmp(path, w->cache.path))
+		return blk_sim_open(w->cache.sim, false, ret);
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		if (!strcmp(path, w->backing[i].path))
+			return blk_sim_open(w->backing[i].sim, false, ret);
+	pr(why, "no disk %s", path);
+	return -ENOENT;
+}
+
+/* Registered, running or not. */
+static struct bdev *find_bdev(struct world *w, unsigned i)
+{
+	struct bdev *d;
+
+	list_for_each(d, &w->bcf->bdevs, link)
+		if (d->super && !memcmp(d->super->uuid, w->backing_format[i].uuid, 16))
+			return d;
+	return NULL;
+}
+
+struct bdev *world_bdev(struct world *w, unsigned i)
+{
+	struct bdev *d = find_bdev(w, i);
+
+	return d && d->running ? d : NULL;
+}
+
+struct cset *world_cset(struct world *w)
+{
+	return bcf_set_find(w->bcf, w->cache_format.set_uuid);
+}
+
+int world_ctl(struct world *w, int dev, const char *path, const char *text)
+{
+	struct bdev *d = dev < 0 ? NULL : find_bdev(w, (unsigned)dev);
+	char full[BCF_CTL_PATH_BYTES];
+	const char *owner = dev < 0 ? w->set_uuid_text : d ? bcf_dev_name(d) : "gone";
+
+	assert(!strncmp(path, "%s", 2));
+	snprintf(full, sizeof(full), "%s%s", owner, path + 2);
+	return bcf_ctl_store(w->bcf, full, text, strlen(text));
+}
+
+static void register_disk(struct world *w, const struct world_disk *disk)
+{
+	char text[500] = "";
+	struct printbuf why = PRINTBUF(text);
+	int r;
+
+	world_trace(w, "register %s", disk->path);
+	r = bcf_register(w->bcf, disk->path, false, &why);
+	if (r < 0)
+		world_fail(w, "%s is refused: %s (%s)", disk->path, strerror(-r), text);
+}
+
+/* I-11: a device with dirty data is not there without them. */
+static void check_waits(struct world *w)
+{
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		struct bdev *d = find_bdev(w, i);
+
+		if (d && bdev_state(d) == BDEV_STATE_DIRTY && d->running && !d->set)
+			world_fail(w, "backing%u is dirty and is served without its cache", i);
+	}
+}
+
+static void register_all(struct world *w)
+{
+	const struct world_disk *disks[WORLD_BACKINGS_MAX + 1] = { &w->cache };
+	unsigned n = 1;
+
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		disks[n++] = &w->backing[i];
+	while (n && !world_failed(w)) {
+		unsigned i = (unsigned)prng_below(&w->rng, n);
+
+		register_disk(w, disks[i]);
+		check_waits(w);
+		disks[i] = disks[--n];
+	}
+}
+
+static void attach_all(struct world *w)
+{
+	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++) {
+		struct bdev *d = find_bdev(w, i);
+
+		if (!d || (!d->running && d->set)) {
+			world_fail(w, "backing%u is %s", i, d ? "attached and does not run" : "not there");
+		} else if (!d->set && !w->detached[i]) {
+			int r = world_ctl(w, (int)i, "%s/attach", w->set_uuid_text);
+
+			world_trace(w, "attach backing%u: %d", i, r);
+			if (r < 0)
+				world_fail(w, "attach of backing%u, state %s: %s", i, bdev_state_names[bdev_state(d)], strerror(-r));
+			else if (!d->running)
+				world_fail(w, "backing%u does not run after it was attached", i);
+		}
+	}
+}
+
+void world_verify(struct world *w)
+{
+	char text[2000] = "";
+	struct printbuf why = PRINTBUF(text);
+	struct bcf_io io = { .pid = 1000, .handle = 1000 };
+	uint64_t max_bytes = KIB(1) << prng_below(&w->rng, 8);
+	uint8_t *buf = malloc(max_bytes);
+	struct cset *c = world_cset(w);
+
+	world_trace(w, "verify");
+	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++)
+		for (uint64_t at = 0, len; at < model_bytes(w->model[i]) && !world_failed(w); at += len) {
+			struct model_read read;
+			struct bdev *d = world_bdev(w, i);
+			int64_t r;
+
+			if (!d) {
+				world_fail(w, "dev%u does not run", i);
+				break;
+			}
+			len = min(rng_between(&w->rng, 1, max_bytes), model_bytes(w->model[i]) - at);
+			if (len > SECTOR_BYTES && (at + len) % SECTOR_BYTES && rng_percent(&w->rng, 95))
+				len -= (at + len) % SECTOR_BYTES;
+			model_read_begin(w->model[i], &read);
+			r = bcf_read(d, buf, len, at, &io);
+			if (r != (int64_t)len)
+				world_fail(w, "dev%u: read of %llu+%llu returns %lld", i, (unsigned long long)at, (unsigned long long)len, (long long)r);
+			else if (model_read_end(w->model[i], &read, at, buf, len, &why) < 0)
+				world_fail(w, "wrong data: %s", text);
+		}
+	free(buf);
+	if (!world_failed(w) && c && btree_check(c, &why) < 0)
+		world_fail(w, "btree_check: %s", text);
+}
+
+/* --- a boot --------------------------------------------------------------------------------------------------------- */
+
+struct boot {
+	struct world *w;
+	void (*body)(struct world *w, void *ctx);
+	void *ctx;
+	struct timer hang;
+};
+
+static void hangs(struct timer *t)
+{
+	struct world *w = container_of(t, struct boot, hang)->w;
+
+	engine_dump_fibers(w->engine);
+	world_fail(w, "hangs: 30 days have passed");
+}
+
+static int boot_main(void *arg)
+{
+	struct boot *boot = arg;
+	struct world *w = boot->w;
+	struct bcf_options options = { .btree_cache_max_bytes = w->btree_cache_bytes, .ctx = w };
+
+	timer_init(&boot->hang, hangs);
+	timer_arm_ns(&boot->hang, HANG_NS);
+	if (bcf_new(&options, &w->bcf) < 0)
+		abort();
+	w->bcf->open_device = open_disk;
+	register_all(w);
+	if (!world_failed(w))
+		attach_all(w);
+	if (!world_failed(w)) {
+		w->phase = WORLD_UP;
+		boot->body(w, boot->ctx);
+	}
+	w->phase = WORLD_STOPPING;
+	world_trace(w, "stop");
+	if (!world_failed(w))
+		bcf_stop(w->bcf);
+	w->bcf = NULL;
+	timer_cancel(&boot->hang);
+	return 0;
+}
+
+/* I-10: a backing device that calls itself clean, or alone, holds everything. Its bytes as they are after a cut, or a stop in order. */
+static void check_alone(struct world *w, unsigned i)
+{
+	struct world_disk *d = &w->backing[i];
+	struct super super;
+	char text[2000] = "";
+	struct printbuf why = PRINTBUF(text);
+	uint64_t offset, nr = model_bytes(w->model[i]) / SECTOR_BYTES;
+	void *buf;
+
+	blk_sim_peek(d->sim, SUPER_SECTOR, &super, SUPER_BYTES / SECTOR_BYTES);
+	if (super_validate(&super, &(struct super_limits){ 0 }, &why) < 0) {
+		world_fail(w, "superblock of %s: %s", d->path, text);
+		return;
+	}
+	if (super_state(&super) != BDEV_STATE_CLEAN && super_state(&super) != BDEV_STATE_NONE)
+		return;
+	offset = super_data_offset(&super);
+	buf = malloc(nr * SECTOR_BYTES);
+	if (!buf)
+		abort();
+	blk_sim_peek(d->sim, offset, buf, nr);
+	if (model_check(w->model[i], 0, buf, nr * SECTOR_BYTES, &why) < 0)
+		world_fail(w, "%s says '%s', but on its own: %s", d->path, bdev_state_names[super_state(&super)], text);
+	free(buf);
+}
+
+static void check_all_alone(struct world *w)
+{
+	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++)
+		check_alone(w, i);
+}
+
+static void crash_disks(struct world *w, uint64_t seed)
+{
+	blk_sim_crash(w->cache.sim, prng_mix(seed));
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		blk_sim_crash(w->backing[i].sim, prng_mix(seed + 1 + i));
+	check_all_alone(w);
+}
+
+static void only_verify(struct world *w, void *ctx)
+{
+	(void)ctx;
+	world_verify(w);
+}
+
+/* In a child: another thing that the disks could have kept. */
+static void try_outcome(struct world *w, uint64_t seed, unsigned n)
+{
+	pid_t pid;
+	int status = 0;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return; /* no memory for another process: one outcome less */
+	if (!pid) {
+		w->rng = prng_seeded(seed);
+		w->options.nr_outcomes = 1;
+		world_trace(w, "outcome %u of the cut", n);
+		crash_disks(w, seed);
+		w->stats->outcomes++;
+		w->power.cut_at = 0;
+		if (!world_failed(w) && world_boot(w, only_verify, NULL) == WORLD_STOPPED && !world_failed(w))
+			_exit(0);
+		printf("in outcome %u of the cut: %s\n", n, w->failure);
+		fflush(stdout);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status))
+		world_fail(w, "outcome %u of the cut ends with signal %d", n, WTERMSIG(status));
+	else if (status)
+		world_fail(w, "outcome %u of the cut is wrong (see above)", n);
+}
+
+static void power_cut(struct world *w)
+{
+	unsigned outcomes = w->options.nr_outcomes ? w->options.nr_outcomes : (unsigned)rng_between(&w->rng, 1, OUTCOMES_MAX);
+
+	world_trace(w, "power cut; %llu and %llu writes are not flushed", (unsigned long long)blk_sim_nr_unflushed(w->cache.sim),
+		    (unsigned long long)blk_sim_nr_unflushed(w->backing[0].sim));
+	w->stats->cuts++;
+	w->stats->cuts_starting += w->phase == WORLD_STARTING;
+	w->stats->cuts_stopping += w->phase == WORLD_STOPPING;
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		model_crash(w->model[i]);
+		w->stats->ambiguous += model_ambiguous_sectors(w->model[i]);
+	}
+	for (unsigned i = 1; i < outcomes && !world_failed(w); i++)
+		try_outcome(w, prng_u64(&w->rng), i);
+	crash_disks(w, prng_u64(&w->rng));
+	w->stats->outcomes++;
+}
+
+enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *ctx), void *ctx)
+{
+	struct boot boot = { .w = w, .body = body, .ctx = ctx };
+	bool failed;
+	int r;
+
+	w->boots++;
+	w->stats->boots++;
+	w->power.nr_events = 0;
+	w->power.off = false;
+	w->phase = WORLD_STARTING;
+	if (engine_sim_new(prng_u64(&w->rng), &w->engine) < 0)
+		abort();
+	world_trace(w, "boot; power cut at event %llu", (unsigned long long)w->power.cut_at);
+	r = engine_run(w->engine, boot_main, &boot);
+	failed = world_failed(w);
+	if (r == -ECANCELED && !failed && engine_sim_deadlocked(w->engine)) {
+		engine_dump_fibers(w->engine);
+		world_fail(w, "deadlock: every fiber waits, and nothing is going to happen");
+	}
+	w->stats->events += w->power.nr_events;
+	w->bcf = NULL;
+	if (r == 0) {
+		engine_sim_free(w->engine);
+		w->phase = WORLD_OFF;
+		if (!failed)
+			check_all_alone(w);
+		return world_failed(w) ? WORLD_FAILED : WORLD_STOPPED;
+	}
+	engine_sim_abandon(w->engine);
+	if (world_failed(w))
+		return WORLD_FAILED;
+	if (!w->power.off) {
+		world_fail(w, "the engine stopped by itself");
+		return WORLD_FAILED;
+	}
+	power_cut(w);
+	w->phase = WORLD_OFF;
+	return world_failed(w) ? WORLD_FAILED : WORLD_CUT;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * A small world for the core to live in: simulated disks, a seeded engine, a model for each device, and the power switch.
+ *
+ * A world is its seed: geometry, schedule, order of completions, workload and power cuts all come from it. It lives through several boots;
+ * each ends in order, or with a power cut: at a disk event with a chosen number (the submission or completion of a bio) everything stops where it
+ * is. Then the disks decide what of the unflushed writes there is, the models forget what may be forgotten, and the next boot begins.
+ *
+ * From one cut several outcomes are looked at: for each but the last the process forks, and the child crashes the disks in its own
+ * way, starts, verifies, and reports by its exit status. Abandoned fibers leak what they own: run a world in a process of its own (main.c does).
+ */
+#include "core/set/instance.h"
+#include "core/util/prng.h"
+#include "tests/sim/blk_sim.h"
+#include "tests/sim/engine_sim.h"
+#include "tests/sim/model.h"
+
+#define WORLD_BACKINGS_MAX 2
+
+/* 1 ... high, small ones as likely as large ones. */
+uint64_t rng_log(struct prng *r, uint64_t high);
+static inline uint64_t rng_between(struct prng *r, uint64_t low, uint64_t high) { return low + prng_below(r, high - low + 1); }
+static inline bool rng_percent(struct prng *r, unsigned percent) { return prng_below(r, 100) < percent; }
+
+struct world_disk {
+	char path[32];
+	struct blk_sim *sim;
+	uint64_t nr_sectors;
+};
+
+struct world_stats {
+	uint64_t seeds, boots, operations, events;
+	uint64_t cuts;		/* power cuts */
+	uint64_t cuts_starting; /* of those, while the set was being started */
+	uint64_t cuts_stopping;
+	uint64_t outcomes;	/* recoveries from a cut: several for each */
+	uint64_t ambiguous;	/* sectors for which a cut left a choice */
+};
+
+struct world_options {
+	uint64_t seed;
+	unsigned nr_ops;	/* of the clients, in all boots together */
+	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
+	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
+	bool trace;
+};
+
+enum world_phase { WORLD_OFF, WORLD_STARTING, WORLD_UP, WORLD_STOPPING };
+enum world_end { WORLD_STOPPED, WORLD_CUT, WORLD_FAILED };
+
+struct world {
+	struct world_options options;
+	struct world_stats *stats; /* shared with forked children */
+	struct prng rng;
+	struct engine *engine;
+	struct bcf *bcf;	/* while up */
+	enum world_phase phase;
+
+	/* the hardware */
+	struct super_format cache_format, backing_format[WORLD_BACKINGS_MAX];
+	struct world_disk cache, backing[WORLD_BACKINGS_MAX];
+	unsigned nr_backing;
+	struct model *model[WORLD_BACKINGS_MAX];
+	char set_uuid_text[37];
+
+	/* how this world behaves */
+	bool always_writeback;	/* nothing but zeroing ever bypasses the cache: the model can be strict */
+	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
+	uint64_t btree_cache_bytes;
+
+	struct blk_sim_power power;
+	uint64_t boots;
+	bool first_boot_cut;
+	char failure[4000];	/* "" = none so far */
+};
+
+struct world *world_new(const struct world_options *o, struct world_stats *stats);
+void world_free(struct world *w);
+
+/* Start, run body(w, ctx) in a fiber, stop. body must join the fibers it spawned. */
+enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *ctx), void *ctx);
+
+/* Something is wrong: the first message counts; the engine stops. */
+void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool world_failed(const struct world *w);
+void world_trace(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The device on backing disk i, or NULL when it is not running. */
+struct bdev *world_bdev(struct world *w, unsigned i);
+struct cset *world_cset(struct world *w);
+/* One write to a control file; path may contain %s for the device's name (dev >= 0) or the set's uuid (dev < 0). */
+FIBER_FN int world_ctl(struct world *w, int dev, const char *path, const char *text);
+
+/* Read every device to its end, in pieces of random size; then btree_check. */
+FIBER_FN void world_verify(struct world *w);

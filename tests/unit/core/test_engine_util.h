@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/* What the engine and block tests share. Assertions inside fibers jump out of them, which is good enough for a test that fails. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "core/engine/engine_uring.h"
+#include "core/engine/sync.h"
+#include "tests/sim/engine_sim.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW 1 /* sanitized */
+#else
+#define SLOW 0
+#endif
+
+#define TEST(fn) cmocka_unit_test(fn)
+
+static inline int run_uring(int (*fn)(void *), void *arg)
+{
+	struct engine *e;
+	int r;
+
+	assert_int_equal(engine_uring_new(20, &e), 0);
+	r = engine_run(e, fn, arg);
+	engine_uring_free(e);
+	return r;
+}
+
+static inline int run_sim(uint64_t seed, int (*fn)(void *), void *arg)
+{
+	struct engine *e;
+	int r;
+
+	assert_int_equal(engine_sim_new(seed, &e), 0);
+	r = engine_run(e, fn, arg);
+	engine_sim_free(e);
+	return r;
+}
+
+/* Does fn die (by assert, guard page, …)? Runs in a child. */
+static inline bool dies(void (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_WRONLY);
+
+		dup2(null, 2);
+		fn();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
