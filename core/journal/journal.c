@@ -301,7 +301,7 @@ int journal_start(struct cset *c)
 		j->cur = 0; /* the first entry goes to index 1 (format.md §11.5) */
 		j->pins[1] = 1;
 	}
-	j->silent = !journal_has_place(j, 1, JOURNAL_META);
+	j->silent = j->nr_found > 0;
 	j->running = true;
 	j->writer = fiber_spawn("journal", writer, j);
 	return j->writer ? 0 : -ENOMEM;
@@ -310,11 +310,14 @@ int journal_start(struct cset *c)
 int journal_speak(struct cset *c)
 {
 	struct journal *j = &c->journal;
-	int r = btree_flush_all(c);
 
+	if (!journal_has_place(j, 1, JOURNAL_META)) {
+		int r = btree_flush_all(c);
+
+		if (r < 0)
+			return r;
+	}
 	j->silent = false;
-	if (r < 0)
-		return r;
 	if (!journal_has_place(j, 1, JOURNAL_META))
 		return cset_error(c, "journal of '%s' is full, and the block that is kept for this case is in use", c->cache->path);
 	return journal_meta(c);

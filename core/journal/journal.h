@@ -73,7 +73,7 @@ struct journal {
 	bool want_room;		   /* somebody waits in `space` */
 	bool running, stopping;
 	bool replaying;
-	bool silent;		   /* recovery found no room for an entry: nothing is written until replay has made some (R6.3) */
+	bool silent;		   /* replaying: nothing is written until journal_speak() (R6.3) */
 
 	struct journal_found *found; /* between journal_read() and journal_replay() */
 	size_t nr_found, cap_found;
@@ -96,8 +96,9 @@ MUST_CHECK int journal_mark(struct cset *c);
  * Open a new entry behind the newest and start the writer. It continues in the bucket where the newest entry ends (the kernel abandons the rest
  * of that bucket; what may lie there is torn, unacknowledged, or of an older lap, so overwriting it is as good and saves room: a machine that
  * crashes again and again while starting does not eat up its journal). A new set starts at index 1 with seq 1.
- * If there is no room even for an entry without keys, the journal stays silent: journal_meta() does nothing, the allocator must not run, and after
- * the replay journal_speak() writes all leaves and publishes that in the kept block.
+ * After a recovery the journal is silent at first: journal_meta() does nothing, and the allocator, which could not make gens durable, does not run.
+ * So replay needs no journal space, and a crash during it changes nothing: the newest entry still names the old root and the old last_seq, and
+ * no bucket that it leads to has been reused. journal_speak() ends that: it publishes what replay has made, in the kept block if it must.
  */
 MUST_CHECK int journal_start(struct cset *c);
 FIBER_FN MUST_CHECK int journal_speak(struct cset *c);
