@@ -39,7 +39,10 @@ cleanup() {
 	set +e
 	cd /
 	eval "$cleanups"
-	[ -z "$DAEMON_PID" ] || stop_daemon >/dev/null 2>&1 || kill_daemon
+	if [ -n "$DAEMON_PID" ]; then # in order if it can, but it must be gone
+		kill -TERM "$DAEMON_PID" 2>/dev/null
+		wait_for_end 10 "$DAEMON_PID" || kill_daemon
+	fi
 	unmount_stale
 	if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -s "$DAEMON_LOG" ]; then
 		echo "--- the daemon's log, last 50 lines"
