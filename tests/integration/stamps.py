@@ -7,6 +7,7 @@
         file that is what FILE must read as. --orders: do not write FILE, print orders for stampio (tests/interop).
     stamps.py torture FILE STATE --seed N [--threads 2]
         Write and fsync without end, until FILE fails (its daemon was killed). STATE then says, for each sector, what may be read.
+        STATE.started appears when the daemon may be killed.
     stamps.py check FILE STATE [--settle]
         Compare FILE with STATE. --settle: what was read is what must be read from now on.
 
@@ -148,6 +149,7 @@ def torture(args):
     rng = random.Random(args.seed)
     nr = os.stat(args.file).st_size // SECTOR
     part = nr // args.threads
+    open(args.state + ".started", "w", encoding="utf-8").close()
     threads = [threading.Thread(target=torture_thread, args=(args.file, state, lock, random.Random(rng.random()), i * part, (i + 1) * part))
                for i in range(args.threads)]
     for t in threads:
