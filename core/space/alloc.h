@@ -62,6 +62,7 @@ struct alloc {
 	uint16_t min_prio;
 	int64_t rescale;	    /* sectors until all prios age by one */
 	uint64_t prio_seq;
+	struct fmutex prio_lock;    /* one prio write at a time: the later snapshot must be the one that stays */
 	uint32_t *prio_buckets;	    /* the durable chain, in order */
 	uint32_t *prio_last;	    /* the chain before it, freed once the newer one is durable */
 	struct wait_queue bucket_wait; /* for a free bucket */
