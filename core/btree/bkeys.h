@@ -129,7 +129,7 @@ enum bkeys_insert {
 #define BKEYS_INSERT_ROOM (BKEY_WORDS_MAX * 2)
 /*
  * Insert extent k into a leaf, cutting everything it overlaps in all sets (§5.6). k may be modified (merging, REPLACE shrink).
- * replace != NULL: compare-and-swap. Live keys in k's range must be exactly pieces of `replace` (same dirty/ptrs/csum, each pointer equal to
+ * replace != NULL: compare-and-swap. Live keys in k's range must agree with `replace` (same dirty/ptrs/csum, each pointer equal to
  * replace's advanced to that place, gen and dev included), contiguous from k's start; the matched prefix is replaced, the rest of k dropped.
  * dirty may be NULL.
  */

@@ -22,7 +22,8 @@
  * A new root is the same with "journal entry naming it, wait" in place of 3 and 4; the old root's gen is not touched.
  * Crash before 4 (or before the entry): the old node, its appended sets and the journal still say everything. After: the new ones do.
  *
- * Node writes copy the open set, close it, and open the next one behind it, so inserts go on. At most one write per node is in flight, and
+ * Node writes are FUA; leaf writes flush the device first, because what their keys name may still be in its volatile cache (I-1).
+ * They copy the open set, close it, and open the next one behind it, so inserts go on. At most one write per node is in flight, and
  * the next starts after its completion: sets reach the disk in order, without gaps.
  *
  * Pins. A dirty leaf holds the oldest journal entry that has a key in its open set; the pin is dropped when that set is on disk (I-7).

@@ -9,17 +9,21 @@
 
 /* --- REPLACE ----------------------------------------------------------------------------------------------------------- */
 
-/* Is k what replace would be if it were cut to k's range? */
-static bool is_piece_of(const struct bkey *k, const struct bkey *replace)
+/*
+ * Do k and replace say the same where they overlap? k may reach beyond replace: what lay there when replace was read has been merged since with
+ * a neighbour that continues it in the same bucket.
+ */
+static bool agrees(const struct bkey *k, const struct bkey *replace)
 {
-	if (bkey_inode(k) != bkey_inode(replace) || bkey_start(k) < bkey_start(replace) ||
-	    bkey_offset(k) > bkey_offset(replace))
+	uint64_t from = max(bkey_start(k), bkey_start(replace));
+
+	if (bkey_inode(k) != bkey_inode(replace) || from >= min(bkey_offset(k), bkey_offset(replace)))
 		return false;
 	if (bkey_dirty(k) != bkey_dirty(replace) || bkey_ptrs(k) != bkey_ptrs(replace) ||
 	    bkey_csum(k) != bkey_csum(replace))
 		return false;
 	for (unsigned i = 0; i < bkey_ptrs(k); i++)
-		if (k->ptr[i] != ptr_add(replace->ptr[i], bkey_start(k) - bkey_start(replace)))
+		if (ptr_add(k->ptr[i], from - bkey_start(k)) != ptr_add(replace->ptr[i], from - bkey_start(replace)))
 			return false;
 	return true;
 }
@@ -34,7 +38,7 @@ uint32_t bkeys_match_prefix(const struct bkeys *b, const struct bkey *k, const s
 	while ((old = bkeys_iter_next(&it)) && bpos_cmp(reached, bkey_pos(k)) < 0) {
 		if (!bkey_size(old))
 			continue;
-		if (bpos_cmp(bkey_start_pos(old), reached) > 0 || !is_piece_of(old, replace))
+		if (bpos_cmp(bkey_start_pos(old), reached) > 0 || !agrees(old, replace))
 			break;
 		reached = bkey_pos(old);
 	}

@@ -194,7 +194,12 @@ static void node_write_submit(struct bnode *n, char *buf)
 	bnode_get(n); /* the write's */
 	no_yield_end();
 
-	bio_init(&n->write_bio, c->cache, BIO_WRITE, sector, buf, padded / SECTOR_BYTES, BIO_FUA, node_write_done);
+	/*
+	 * A leaf names data. The journal's flush may not have covered it yet (or never does: fills), and a durable key to data that power took
+	 * reads as rubbish. So the data is flushed first; interior nodes name only nodes, which are durable already.
+	 */
+	bio_init(&n->write_bio, c->cache, BIO_WRITE, sector, buf, padded / SECTOR_BYTES, n->level ? BIO_FUA : BIO_PREFLUSH | BIO_FUA,
+		 node_write_done);
 	blk_submit(&n->write_bio);
 }
 

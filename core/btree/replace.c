@@ -45,8 +45,11 @@ int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
 			fmutex_unlock(&t->structure);
 		} else if (!wait) {
 			return -EAGAIN;
-		} else if (!c->alloc.running) {
-			return cset_error(c, "'%s' has no empty buckets left to start with", c->cache->path);
+		} else if (!c->alloc.running) { /* replay has used up what was empty */
+			int r = cset_end_silence(c);
+
+			if (r < 0)
+				return r;
 		} else {
 			alloc_wake(c);
 			wait_queue_wait(&t->reserve_wait);

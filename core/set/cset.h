@@ -96,6 +96,8 @@ void cset_stop(struct cset *c, bool unregister);
 
 /* recovery.c: bring the contents up. On failure nothing has been written that matters; why says what is wrong and where. */
 FIBER_FN MUST_CHECK int cset_recover(struct cset *c, struct printbuf *why);
+/* Publish what replay has done so far and start the allocator; no-op when that has happened. */
+FIBER_FN MUST_CHECK int cset_end_silence(struct cset *c);
 FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
 
 /* Keep the object (it may stop and fail meanwhile, but not vanish) across waits. */

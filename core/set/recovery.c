@@ -4,8 +4,9 @@
  *
  * There is no clean flag: every start of a used set is a recovery. Order matters:
  *   journal (newest entry names everything) → gens and prios → root → uuid table → whole-tree check, adopting newer gens → journal keys pinned →
- *   reserves filled from buckets nothing points at → new journal entry opened → allocator → [old uuid layout rewritten] → replay.
- * Nothing is allocated, and so nothing is written, before the allocator starts.
+ *   reserves filled from buckets nothing points at → journal opened, silent → [old uuid layout rewritten] → replay → journal speaks → allocator.
+ * Before replay nothing is written at all. Replay itself writes only btree nodes, into buckets from the reserves; should those run
+ * out, silence ends early.
  */
 #include <stdlib.h>
 
@@ -200,34 +201,35 @@ static int read_contents(struct cset *c, struct check *ck, struct printbuf *why)
 	return journal_mark(c);
 }
 
+int cset_end_silence(struct cset *c)
+{
+	int r = c->journal.silent ? journal_speak(c) : 0;
+
+	return r < 0 || c->alloc.running ? r : alloc_start(c);
+}
+
 int cset_recover(struct cset *c, struct printbuf *why)
 {
 	struct check ck = { .c = c };
-	bool old_uuids;
+	uint32_t newest_version;
 	int r;
 
 	c->btree.tolerate_torn = true;
 	r = read_contents(c, &ck, why);
 	if (r < 0)
 		return r;
-	old_uuids = journal_newest(&c->journal)->version < 1;
+	newest_version = journal_newest(&c->journal)->version;
 	gc_finish(c);
 	alloc_fill_reserves_at_start(c);
 	r = journal_start(c);
 	if (!r)
 		r = btree_start(c);
-	if (!r && !c->journal.silent)
-		r = alloc_start(c);
-	if (!r && old_uuids && !c->journal.silent) /* before any new entry says that the table has the new layout */
-		r = uuid_table_write(c);
+	if (!r && newest_version < 1)
+		r = uuid_table_write(c); /* silent: before any new entry says that the table has the new layout */
 	if (!r)
 		r = journal_replay(c, why);
-	if (!r && c->journal.silent) {
-		log_warn("cache set %s: its journal is full: replayed without it", c->uuid_text);
-		r = journal_speak(c);
-		if (!r)
-			r = alloc_start(c);
-	}
+	if (!r)
+		r = cset_end_silence(c);
 	if (!r)
 		r = rewrite_torn(&ck, why);
 	c->btree.tolerate_torn = false;

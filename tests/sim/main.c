@@ -5,6 +5,7 @@
  * Every world runs in a process of its own, so that an assertion or a leak in one is only its own. The first one that fails ends the
  * run; the last line then is the command that repeats it.
  */
+#include "core/admin/log.h"
 #include "tests/sim/workload.h"
 #include <getopt.h>
 #include <signal.h>
@@ -235,6 +236,8 @@ int main(int argc, char **argv)
 	c.end_seed = c.next_seed + (argc - optind == 2 ? number(argv[optind + 1]) : 1);
 	uint64_t first = c.next_seed;
 
+	if (!options.trace)
+		log_set_level(LOG_LEVEL_ERROR);
 	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stats == MAP_FAILED)
 		return 2;

@@ -351,11 +351,11 @@ static void only_verify(struct world *w, void *ctx)
 /* --- a world's life ------------------------------------------------------------------------------------------------- */
 
 /* Most boots end in a power cut, at any time between the first bio of the start and the last of the stop. */
-static uint64_t pick_cut(struct world *w)
+static uint64_t pick_cut(struct world *w, unsigned ops)
 {
-	if (rng_percent(&w->rng, 15))
+	if (rng_percent(&w->rng, 20))
 		return 0;
-	return rng_percent(&w->rng, 30) ? rng_between(&w->rng, 1, 60) : rng_between(&w->rng, 1, rng_log(&w->rng, 20000) + 20);
+	return rng_between(&w->rng, 1, rng_percent(&w->rng, 25) ? 60 : 60 + 25 * ops);
 }
 
 int workload_run(struct world *w)
@@ -370,7 +370,7 @@ int workload_run(struct world *w)
 	for (unsigned i = 0; i < boots && !world_failed(w); i++) {
 		l.nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
 		l.ops_left = (unsigned)rng_between(&w->rng, 1, 2 * ops / boots + 1);
-		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w);
+		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w, l.ops_left);
 		if (world_boot(w, run_clients, &l) == WORLD_CUT && i == 0)
 			w->first_boot_cut = true;
 	}

@@ -90,7 +90,7 @@ static void make_formats(struct world *w)
 {
 	struct prng *r = &w->rng;
 	struct super_format *c = &w->cache_format;
-	uint64_t nr_buckets = rng_between(r, BUCKETS_MIN, 600);
+	uint64_t nr_buckets = rng_percent(r, 50) ? rng_between(r, BUCKETS_MIN, 600) : rng_between(r, KERNEL_BUCKETS_MIN, 1500);
 
 	c->block_sectors = 1u << prng_below(r, 4);
 	c->bucket_sectors = 1u << rng_between(r, 3, 7);
@@ -107,7 +107,8 @@ static void make_formats(struct world *w)
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		struct super_format *b = &w->backing_format[i];
 		uint64_t cache_sectors = nr_buckets * c->bucket_sectors;
-		uint64_t data = rng_log(r, w->always_writeback ? cache_sectors / 5 / w->nr_backing : min(4 * cache_sectors, 8192ull)) + 16;
+		uint64_t largest = w->always_writeback ? cache_sectors / 5 / w->nr_backing : min(4 * cache_sectors, MIB(4) / SECTOR_BYTES);
+		uint64_t data = 16 + (rng_percent(r, 30) ? rng_log(r, largest) : rng_between(r, 1, largest));
 
 		b->backing = true;
 		b->block_sectors = c->block_sectors;
@@ -329,10 +330,11 @@ static int boot_main(void *arg)
 		w->phase = WORLD_UP;
 		boot->body(w, boot->ctx);
 	}
+	if (world_failed(w))
+		fiber_park(); /* for good: the engine has been told to stop, and leaves everything as it is */
 	w->phase = WORLD_STOPPING;
 	world_trace(w, "stop");
-	if (!world_failed(w))
-		bcf_stop(w->bcf);
+	bcf_stop(w->bcf);
 	w->bcf = NULL;
 	timer_cancel(&boot->hang);
 	return 0;

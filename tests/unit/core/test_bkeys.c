@@ -273,16 +273,25 @@ static const struct bkey *find_slowly(const struct bkeys *b, uint32_t inode, uin
 	return NULL;
 }
 
-static bool is_piece(const struct bkey *k, const struct bkey *of)
+/* The part of k in the range of `of`. */
+static void cut_to(struct bkey *ret, const struct bkey *k, const struct bkey *of)
 {
-	struct bkey_buf cut;
+	bkey_copy(ret, k);
+	if (bkey_offset(k) > bkey_offset(of))
+		bkey_cut_back(ret, bkey_pos(of));
+	if (bkey_start(k) < bkey_start(of))
+		bkey_cut_front(ret, bkey_start_pos(of));
+}
 
-	if (bkey_start(k) < bkey_start(of) || bkey_offset(k) > bkey_offset(of))
+static bool agrees_slowly(const struct bkey *k, const struct bkey *of)
+{
+	struct bkey_buf a, b;
+
+	if (bkey_start(k) >= bkey_offset(of) || bkey_offset(k) <= bkey_start(of))
 		return false;
-	bkey_copy(&cut.k, of);
-	bkey_cut_back(&cut.k, bkey_pos(k));
-	bkey_cut_front(&cut.k, bkey_start_pos(k));
-	return cut.k.high == k->high && !memcmp(cut.k.ptr, k->ptr, bkey_ptrs(k) * 8);
+	cut_to(&a.k, k, of);
+	cut_to(&b.k, of, k);
+	return a.k.high == b.k.high && !memcmp(a.k.ptr, b.k.ptr, bkey_ptrs(&a.k) * 8);
 }
 
 static uint32_t match_slowly(const struct bkeys *b, const struct bkey *k, const struct bkey *replace)
@@ -290,7 +299,7 @@ static uint32_t match_slowly(const struct bkeys *b, const struct bkey *k, const 
 	uint64_t at = bkey_start(k);
 	const struct bkey *old;
 
-	while (at < bkey_offset(k) && (old = find_slowly(b, bkey_inode(k), at)) && is_piece(old, replace))
+	while (at < bkey_offset(k) && (old = find_slowly(b, bkey_inode(k), at)) && agrees_slowly(old, replace))
 		at = bkey_offset(old);
 	return (uint32_t)(min(at, bkey_offset(k)) - bkey_start(k));
 }
