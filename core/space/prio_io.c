@@ -134,7 +134,9 @@ int prio_write(struct cset *c, bool wait)
 		free(fresh);
 		return cset_error(c, "no memory for the priorities of %u prio buckets", n);
 	}
+	fmutex_lock(&c->alloc.prio_lock);
 	r = chain_replace(c, chain, fresh, wait);
+	fmutex_unlock(&c->alloc.prio_lock);
 	free(chain);
 	free(fresh);
 	return r;
