@@ -44,6 +44,7 @@ $(B)/libformats.a: $(FORMATS)
 $(B)/libcore.a: $(CORE)
 $(B)/libsim.a: $(filter-out %/main.o,$(SIM))
 $(B)/libtools.a: $(filter-out %/main.o,$(TOOLS))
+$(B)/libglue.a: $(filter-out %/main.o,$(FUSE))
 $(B)/%.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -87,9 +88,9 @@ $(UNIT_CORE): $(B)/%: $(B)/%.o $(B)/libsim.a $(B)/libcore.a $(B)/libformats.a
 $(UNIT_TOOLS): $(B)/%: $(B)/%.o $(B)/libtools.a $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(link) -lcmocka $(LIBS_CORE)
-$(UNIT_FUSE): $(B)/%: $(B)/%.o $(B)/fuse/tree.o $(B)/libcore.a $(B)/libformats.a
+$(UNIT_FUSE): $(B)/%: $(B)/%.o $(B)/libglue.a $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
-	$(link) -lcmocka $(LIBS_CORE)
+	$(link) -lcmocka $(LIBS_FUSE)
 
 # The mount over plain memory instead of the cache: tests of fuse/ alone, and the transport's ceiling for benchmarks.
 $(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a

@@ -189,6 +189,7 @@ static int core_new(struct daemon *d)
 		.shutdown_timeout_s = d->config.shutdown_timeout_s,
 		.cutoff_writeback = d->config.cutoff_writeback,
 		.cutoff_writeback_sync = d->config.cutoff_writeback_sync,
+		.require_backing = true,
 		.avoid_dev = d->session->dev,
 		.devices_changed = devices_changed,
 		.ctx = d,
@@ -215,13 +216,18 @@ static int bring_up_devices(struct daemon *d)
 		return -ENOMEM;
 	fiber_join(d->starter);
 	d->starter = NULL;
-	return d->stop ? -EINTR : d->start_result;
+	if (!d->stop)
+		return d->start_result;
+	log_error("interrupted before the start was complete");
+	return -EINTR;
 }
 
 static int start(struct daemon *d)
 {
-	int r = session_mount(d->session, d->args.mountpoint);
+	int r;
 
+	log_hold();
+	r = session_mount(d->session, d->args.mountpoint);
 	if (r == 0)
 		r = core_new(d);
 	if (r == 0)
@@ -236,6 +242,7 @@ static int start(struct daemon *d)
 	log_info("mounted on '%s', %zu devices, transport %s", d->args.mountpoint, d->config.nr_devices,
 		 d->session->transport->ops->name);
 	report_ready(d);
+	log_release();
 	return 0;
 }
 
@@ -364,13 +371,22 @@ static int prepare(struct daemon *d)
 	return r < 0 ? r : session_new(&d->args.fuse, &d->session);
 }
 
+/* libfuse prints some lines in pieces. */
 static void fuse_log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
-	log_linev(level <= FUSE_LOG_ERR	      ? LOG_LEVEL_ERROR :
-		  level <= FUSE_LOG_WARNING ? LOG_LEVEL_WARN :
-		  level <= FUSE_LOG_INFO    ? LOG_LEVEL_INFO :
-					      LOG_LEVEL_DEBUG,
-		  fmt, ap);
+	static char line[1024];
+	size_t len = strlen(line);
+
+	vsnprintf(line + len, sizeof(line) - len, fmt, ap);
+	len = strlen(line);
+	if (len < sizeof(line) - 1 && (!len || line[len - 1] != '\n'))
+		return;
+	log_line(level <= FUSE_LOG_ERR	   ? LOG_LEVEL_ERROR :
+		 level <= FUSE_LOG_WARNING ? LOG_LEVEL_WARN :
+		 level <= FUSE_LOG_INFO	   ? LOG_LEVEL_INFO :
+					     LOG_LEVEL_DEBUG,
+		 "%s", line);
+	line[0] = '\0';
 }
 
 static void daemon_release(struct daemon *d)

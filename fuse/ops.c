@@ -61,7 +61,7 @@ static void attr_dev(struct bdev *d, struct stat *st)
 	st->st_mode = S_IFREG | 0600;
 	st->st_size = (off_t)bcf_dev_size_bytes(d);
 	st->st_blocks = (blkcnt_t)(bcf_dev_size_bytes(d) / SECTOR_BYTES);
-	st->st_blksize = bcf_dev_block_bytes(d);
+	st->st_blksize = (blksize_t)max(bcf_dev_block_bytes(d), PAGE_BYTES); /* stdio buffers are this long */
 }
 
 static int attr_ctl(struct session *s, const char *path, struct stat *st)
@@ -89,10 +89,21 @@ static int attr_ctl(struct session *s, const char *path, struct stat *st)
 	return 0;
 }
 
-/* h is the open file that asks, or NULL: a volume that is being stopped has no name any more, but keeps its size. */
-static int attr_of(struct session *s, const struct tree_node *n, const struct handle *h, struct stat *st)
+/* A volume that is being stopped has no name any more, but those who have it open may still ask for its size. */
+static struct bdev *find_open_dev(struct session *s, const struct tree_node *n)
 {
-	struct bdev *d = h ? h->bdev : NULL;
+	struct handle *h;
+
+	list_for_each(h, &s->handles, link)
+		if (h->bdev && h->ino == n->ino)
+			return h->bdev;
+	return NULL;
+}
+
+/* by_name: to answer a lookup; otherwise the kernel knows the inode already. */
+static int attr_of(struct session *s, const struct tree_node *n, bool by_name, struct stat *st)
+{
+	struct bdev *d;
 	int r;
 
 	*st = (struct stat){ .st_ino = n->ino, .st_nlink = 1, .st_uid = s->uid, .st_gid = s->gid, .st_blksize = CTL_SIZE_BYTES };
@@ -101,12 +112,13 @@ static int attr_of(struct session *s, const struct tree_node *n, const struct ha
 	} else if (n->kind == TREE_CTL_NODE) {
 		r = attr_ctl(s, n->path, st);
 		if (r < 0)
-			return r;
+			return r == -ENOENT && !by_name ? -ENODEV : r;
 	} else {
+		d = bcf_dev_find(s->bcf, n->path);
+		if (!d && !by_name)
+			d = find_open_dev(s, n);
 		if (!d)
-			d = bcf_dev_find(s->bcf, n->path);
-		if (!d)
-			return -ENOENT;
+			return by_name ? -ENOENT : -ENODEV;
 		attr_dev(d, st);
 	}
 	if (n->changed) {
@@ -124,7 +136,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct session *s = session_of(req);
 	struct tree_node *n = tree_find(s->tree, ino);
 	struct stat st;
-	int r = n ? attr_of(s, n, fi ? handle_of(fi) : NULL, &st) : -ENOENT;
+	int r = n ? attr_of(s, n, false, &st) : -ENOENT;
 
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -155,15 +167,14 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 {
 	struct session *s = session_of(req);
 	struct tree_node *n = tree_find(s->tree, ino);
-	const struct handle *h = fi ? handle_of(fi) : NULL;
 	struct stat st;
-	int r = n ? attr_of(s, n, h, &st) : -ENOENT;
+	int r = n ? attr_of(s, n, false, &st) : -ENOENT;
 
 	if (r == 0 && to_set & FUSE_SET_ATTR_SIZE)
-		r = check_size(n, &st, attr->st_size, h != NULL);
+		r = check_size(n, &st, attr->st_size, fi != NULL);
 	if (r == 0) {
 		change_attr(n, &st, attr, to_set);
-		r = attr_of(s, n, h, &st);
+		r = attr_of(s, n, false, &st);
 	}
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -188,7 +199,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	n = tree_node_get(s->tree, path);
-	r = n ? attr_of(s, n, NULL, &e.attr) : -ENOMEM;
+	r = n ? attr_of(s, n, true, &e.attr) : -ENOMEM;
 	if (r < 0) {
 		if (n)
 			tree_node_drop(s->tree, n);

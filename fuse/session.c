@@ -95,7 +95,8 @@ static int clear_dead_mount(const char *mountpoint)
 
 	if (!mountinfo_top_is(mountpoint, FUSE_TYPE))
 		return 0;
-	if (statfs(mountpoint, &st) == 0 || errno != ENOTCONN) {
+	/* ECONNABORTED: it is dying at this moment, with our question in its hands. */
+	if (statfs(mountpoint, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED)) {
 		log_error("'%s' is already the mount of a running bcache-fuse", mountpoint);
 		return -EBUSY;
 	}

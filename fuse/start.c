@@ -156,7 +156,7 @@ static bool names_contain(const struct names *n, const char *name)
 }
 
 /* The control directory that has come since `before`: that of the backing device just registered. */
-static int find_new_dev(struct bcf *b, const struct names *before, char name[BCF_DEV_NAME_BYTES])
+static int find_new_dev(struct bcf *b, const struct names *before, char *name)
 {
 	struct names now;
 	int r = list_devs(b, &now);
@@ -183,7 +183,10 @@ static int register_device(struct bcf *b, const struct config_device *d)
 
 	if (r == 0 || r == -EINTR)
 		return r;
-	log_error("cannot start with '%s': %s", d->path, *text ? text : strerror(-r));
+	if (*text)
+		log_error("cannot start: %s", text); /* it names the device */
+	else
+		log_error("cannot start with '%s': %s", d->path, strerror(-r));
 	return r;
 }
 
@@ -207,21 +210,22 @@ static int set_tunables(struct bcf *b, const struct config_device *d, const char
 	return 0;
 }
 
-static int start_cache(struct bcf *b, const struct config_device *d)
+/* Where a registered device's tunables are: the set's directory, or the device's own. */
+static int register_cache(struct bcf *b, const struct config_device *d, char dir[UUID_TEXT_BYTES])
 {
+	struct printbuf out = printbuf_over(dir, UUID_TEXT_BYTES);
 	uint8_t set_uuid[16];
-	char text[UUID_TEXT_BYTES];
-	struct printbuf dir = PRINTBUF(text);
 	bool backing;
 	int r = start_peek(d->path, &backing, set_uuid);
 
 	if (r == 0)
 		r = register_device(b, d);
-	pr_uuid(&dir, set_uuid);
-	return r < 0 ? r : set_tunables(b, d, text);
+	if (r == 0)
+		pr_uuid(&out, set_uuid);
+	return r;
 }
 
-static int start_backing(struct bcf *b, const struct config_device *d, char name[BCF_DEV_NAME_BYTES])
+static int register_backing(struct bcf *b, const struct config_device *d, char dir[UUID_TEXT_BYTES])
 {
 	struct names before;
 	int r = list_devs(b, &before);
@@ -229,49 +233,40 @@ static int start_backing(struct bcf *b, const struct config_device *d, char name
 	if (r == 0)
 		r = register_device(b, d);
 	if (r == 0)
-		r = find_new_dev(b, &before, name);
+		r = find_new_dev(b, &before, dir);
 	free(before.names);
-	return r < 0 ? r : set_tunables(b, d, name);
+	return r;
 }
+static_assert(BCF_DEV_NAME_BYTES <= UUID_TEXT_BYTES, "one array for both kinds of names");
 
-static void show_line(struct bcf *b, const char *dir, const char *file, char *text, size_t size_bytes)
+static int startup_done(struct bcf *b)
 {
-	struct printbuf out = printbuf_over(text, size_bytes);
-	char path[BCF_CTL_PATH_BYTES];
+	char text[WHY_BYTES] = "";
+	struct printbuf why = PRINTBUF(text);
+	int r = bcf_startup_done(b, &why);
 
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	if (bcf_ctl_show(b, path, &out) < 0)
-		strcpy(text, "unknown");
-	text[strcspn(text, "\n")] = '\0';
+	if (r < 0)
+		log_error("cannot start: %s", *text ? text : strerror(-r));
+	return r;
 }
 
-/* A backing device that needs its cache and does not have it is not served: whoever asked for it must hear so. */
-static int check_running(struct bcf *b, const struct config_device *d, const char *name)
-{
-	char running[32], state[32];
-
-	show_line(b, name, "running", running, sizeof(running));
-	if (strcmp(running, "0"))
-		return 0;
-	show_line(b, name, "state", state, sizeof(state));
-	log_error("'%s' (%s) belongs to a cache set that is not here: give its cache device too", d->path, state);
-	return -ENODEV;
-}
-
+/* Backing devices first: a cache set that finds none of its own is then refused before anything is written (bcf.h). */
 int start_devices(struct bcf *b, const struct config *c)
 {
-	char(*names)[BCF_DEV_NAME_BYTES] = calloc(c->nr_devices + 1, sizeof(*names));
-	int r = names ? 0 : -ENOMEM;
+	char(*dirs)[UUID_TEXT_BYTES] = calloc(c->nr_devices + 1, sizeof(*dirs));
+	int r = dirs ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < c->nr_devices && r == 0; i++)
+		if (c->devices[i].backing)
+			r = register_backing(b, &c->devices[i], dirs[i]);
+	for (size_t i = 0; i < c->nr_devices && r == 0; i++)
 		if (!c->devices[i].backing)
-			r = start_cache(b, &c->devices[i]);
+			r = register_cache(b, &c->devices[i], dirs[i]);
+	if (r == 0)
+		r = startup_done(b);
+	/* Last, for some mean nothing to a device that is not attached yet. */
 	for (size_t i = 0; i < c->nr_devices && r == 0; i++)
-		if (c->devices[i].backing)
-			r = start_backing(b, &c->devices[i], names[i]);
-	for (size_t i = 0; i < c->nr_devices && r == 0; i++)
-		if (c->devices[i].backing)
-			r = check_running(b, &c->devices[i], names[i]);
-	free(names);
+		r = set_tunables(b, &c->devices[i], dirs[i]);
+	free(dirs);
 	return r;
 }

@@ -4,7 +4,7 @@
  * Bringing up the devices that were given on the command line or in the configuration.
  *
  * All or nothing: first every device is looked at (read only), so that a wrong path or kind is told before anything has changed;
- * then caches are registered, then backing devices, then tunables set. The first failure is one line in the log and ends the start.
+ * then backing devices are registered, then caches, then tunables set. The first failure is one line in the log and ends the start.
  */
 #include "core/admin/config.h"
 #include "core/bcf.h"

@@ -68,7 +68,7 @@ void attr_apply_defaults(enum attr_dir dir, const struct attr_object *o)
 	const struct attr_table *t = attr_table(dir);
 
 	for (size_t i = 0; i < t->nr; i++)
-		if (t->attrs[i].mode & 0200 && t->attrs[i].field.of != ATTR_NO_FIELD)
+		if (t->attrs[i].mode & 0200 && t->attrs[i].field.of != ATTR_NO_FIELD && !t->attrs[i].store)
 			field_save(&t->attrs[i].field, o, t->attrs[i].dflt);
 }
 
@@ -107,6 +107,13 @@ int attr_show(const struct attr *a, const struct attr_object *o, struct printbuf
 	}
 	pr_char(out, '\n');
 	return 0;
+}
+
+void attr_one_line(char *text)
+{
+	for (; *text; text++)
+		if (iscntrl((unsigned char)*text))
+			*text = ' ';
 }
 
 void attr_time_text(struct printbuf *out, uint64_t real_s)

@@ -13,9 +13,7 @@
  */
 #include "core/set/instance.h"
 
-#ifndef BCF_VERSION
 #define BCF_VERSION "0.1.0"
-#endif
 
 enum attr_dir {
 	ATTR_DIR_ROOT,	   /* .ctl */
@@ -118,7 +116,7 @@ MUST_CHECK int attr_show(const struct attr *a, const struct attr_object *o, stru
 FIBER_FN MUST_CHECK int attr_store(const struct attr *a, const struct attr_object *o, const char *text, size_t len_bytes, struct printbuf *why);
 /* Only the parsing, without clamping. -EINVAL, -ERANGE. */
 MUST_CHECK int attr_parse(const struct attr *a, const char *text, size_t len_bytes, struct attr_value *ret, struct printbuf *why);
-/* Put every default of the table into its field: for objects under construction. */
+/* Put every default of the table into its field (rows without store()): for objects under construction. */
 void attr_apply_defaults(enum attr_dir dir, const struct attr_object *o);
 
 void attr_list_text(struct printbuf *out, const char *const *words, uint64_t current); /* with newline */
@@ -141,5 +139,7 @@ void bucket_census_take(const struct cset *c, struct bucket_census *ret);
 const char *attr_set_state(const struct cset *c);
 unsigned attr_root_usage_percent(const struct cset *c);
 uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on purpose */
+/* Control characters become blanks: for texts that end up in a line of a file or a log. */
+void attr_one_line(char *text);
 /* "2026-01-31T12:00:00.000Z" */
 void attr_time_text(struct printbuf *out, uint64_t real_s);

@@ -86,24 +86,6 @@ static int store_label(const struct attr_object *o, const struct attr_value *v, 
 	return r;
 }
 
-/* A volume's label lives in its slot of the set's table only. */
-static int store_volume_label(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
-{
-	struct bdev *d = o->d;
-	char old[LABEL_BYTES];
-	int r;
-
-	bdev_hold(d);
-	memcpy(old, d->set->uuids[d->inode].label, LABEL_BYTES);
-	memset(d->set->uuids[d->inode].label, 0, LABEL_BYTES);
-	memcpy(d->set->uuids[d->inode].label, v->text, v->len_bytes);
-	r = uuid_table_write(d->set);
-	if (r < 0)
-		memcpy(d->set->uuids[d->inode].label, old, LABEL_BYTES);
-	bdev_release(d);
-	return r;
-}
-
 /* --- actions ------------------------------------------------------------------------------------------------------------- */
 
 static struct bdev *find_backing(struct bcf *b, const uint8_t uuid[16])
@@ -242,6 +224,17 @@ static void wake_writeback(const struct attr_object *o)
 		writeback_wake(o->d);
 }
 
+/* The field means "once attached"; without a set nothing runs. */
+static bool writeback_on(const struct bdev *d)
+{
+	return d->set && d->writeback.running;
+}
+
+static int64_t get_writeback_running(const struct attr_object *o, const struct attr *a)
+{
+	return writeback_on(o->d);
+}
+
 static int store_writeback_running(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
 	if (!o->d->set)
@@ -253,7 +246,7 @@ static int store_writeback_running(const struct attr_object *o, const struct att
 
 static int64_t get_writeback_rate(const struct attr_object *o, const struct attr *a)
 {
-	return o->d->writeback.running ? o->d->writeback.rate.rate : 0;
+	return writeback_on(o->d) ? o->d->writeback.rate.rate : 0;
 }
 
 static int store_writeback_rate(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
@@ -295,7 +288,7 @@ static void debug_line(struct printbuf *out, const char *name, int64_t sectors, 
 static int show_rate_debug(const struct attr_object *o, struct printbuf *out)
 {
 	const struct rate_state *r = &o->d->writeback.rate;
-	bool on = o->d->writeback.running;
+	bool on = writeback_on(o->d);
 	int64_t next_ms = on ? (int64_t)(r->next_ns - engine_now_ns()) / (int64_t)NS_PER_MS : 0;
 
 	debug_line(out, "rate:\t\t", on ? r->rate : 0, "/sec");
@@ -351,7 +344,7 @@ static const struct attr bdev_attrs[] = {
 	TUNE_U("io_error_limit", io_error_limit, 0, INT32_MAX, 64, "backing errors after which the device is disabled and stopped"),
 
 	{ .name = "writeback_running", .help = "0 pauses background writeback", .mode = 0644, .input = ATTR_IN_B,
-	  .field = ATTR_BDEV_FIELD(writeback.running), .store = store_writeback_running },
+	  .get = get_writeback_running, .store = store_writeback_running },
 	TUNE_U("writeback_percent", writeback.tunables.percent, 0, 100, 10, "target share of the cache for dirty data; 0 = write back at full speed",
 	       .bounds = bounds_percent, .changed = wake_writeback),
 	TUNE_U("writeback_delay", writeback.delay_s, 0, UINT32_MAX, 30, "seconds to rest after a complete scan", .changed = wake_writeback),
@@ -373,7 +366,7 @@ const struct attr_table attr_bdev_table = ATTR_TABLE(bdev_attrs);
 
 static const struct attr volume_attrs[] = {
 	{ .name = "label", .help = "name of the volume, at most 32 bytes; kept by the cache set", .mode = 0644, .input = ATTR_IN_LABEL,
-	  .show = show_label, .store = store_volume_label },
+	  .show = show_label, .store = store_label },
 	/* TODO(issue 3): 0644, with unregister and flash_vol_create */
 	ATTR_RO(ATTR_HR, "size", get_size, "capacity"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),

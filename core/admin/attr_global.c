@@ -36,10 +36,12 @@ static FIBER_FN int register_path(const struct attr_object *o, const struct attr
 		return -EINVAL;
 	}
 	r = bcf_register(o->b, path, quiet, why);
-	if (r < 0 && why && !why->len_bytes)
-		pr(why, "%s: %s", path, strerror(-r));
-	if (r < 0)
-		log_warn("register: %s", why ? why->text : path);
+	if (r < 0) {
+		if (!why->len_bytes)
+			pr(why, "%s: %s", path, strerror(-r));
+		attr_one_line(why->text);
+		log_warn("register: %s", why->text);
+	}
 	return register_errno(r);
 }
 

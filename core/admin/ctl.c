@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "core/admin/ctl.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -326,9 +325,7 @@ static void note_error(struct bcf *b, const char *path, int error, const char *w
 
 	attr_time_text(&out, engine_real_s());
 	pr(&out, " %llu %s: %s: %s", (unsigned long long)++b->last_error_seq, path, name ? name : "EUNKNOWN", why[0] ? why : strerror(-error));
-	for (char *p = b->last_error; *p; p++)
-		if (iscntrl((unsigned char)*p))
-			*p = ' ';
+	attr_one_line(b->last_error);
 }
 
 static FIBER_FN int store(struct bcf *b, const char *path, const char *text, size_t len_bytes, struct printbuf *why)

@@ -2,16 +2,21 @@
 #include "core/admin/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #define LINE_BYTES 1024
+#define MAX_HELD 64
 
 const char *const log_level_names[NR_LOG_LEVELS] = { "error", "warn", "info", "debug" };
 static const int syslog_priorities[NR_LOG_LEVELS] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
 static enum log_level threshold = LOG_LEVEL_INFO;
 static bool to_syslog;
+static bool holding;
+static char *held[MAX_HELD]; /* info lines */
+static unsigned nr_held;
 
 void log_set_level(enum log_level level)
 {
@@ -44,6 +49,40 @@ static void write_stderr(enum log_level level, const char *text)
 		return; /* nobody left to tell */
 }
 
+static void emit(enum log_level level, const char *text)
+{
+	if (to_syslog)
+		syslog(syslog_priorities[level], "%s", text);
+	else
+		write_stderr(level, text);
+}
+
+void log_hold(void)
+{
+	holding = true;
+}
+
+void log_release(void)
+{
+	holding = false;
+	for (unsigned i = 0; i < nr_held; i++) {
+		emit(LOG_LEVEL_INFO, held[i]);
+		free(held[i]);
+	}
+	nr_held = 0;
+}
+
+static bool hold(enum log_level level, const char *text)
+{
+	if (!holding || level != LOG_LEVEL_INFO || log_enabled(LOG_LEVEL_DEBUG) || nr_held == MAX_HELD)
+		return false;
+	held[nr_held] = strdup(text);
+	if (!held[nr_held])
+		return false;
+	nr_held++;
+	return true;
+}
+
 void log_linev(enum log_level level, const char *fmt, va_list ap)
 {
 	char text[LINE_BYTES];
@@ -55,10 +94,8 @@ void log_linev(enum log_level level, const char *fmt, va_list ap)
 	len = strlen(text); /* libraries hand us lines with a newline */
 	while (len && text[len - 1] == '\n')
 		text[--len] = '\0';
-	if (to_syslog)
-		syslog(syslog_priorities[level], "%s", text);
-	else
-		write_stderr(level, text);
+	if (!hold(level, text))
+		emit(level, text);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)

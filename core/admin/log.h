@@ -19,6 +19,13 @@ bool log_enabled(enum log_level level);
 /* From now on write to syslog under this name (a string that stays). */
 void log_use_syslog(const char *ident);
 
+/*
+ * While starting: keep info lines back until it is known that the start succeeds, so that a failed one says one clear line instead of a story.
+ * log_release() prints them. Lines beyond the limit are not held. Engine thread only.
+ */
+void log_hold(void);
+void log_release(void);
+
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void log_linev(enum log_level level, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 

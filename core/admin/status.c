@@ -128,10 +128,10 @@ static void put_set(struct jout *j, const struct cset *c)
 
 /* --- devices ------------------------------------------------------------------------------------------------------------- */
 
-static void put_writeback(struct jout *j, const struct writeback *w)
+static void put_writeback(struct jout *j, const struct writeback *w, bool attached)
 {
 	jout_object_begin(j, "writeback");
-	jout_bool(j, "running", w->running);
+	jout_bool(j, "running", attached && w->running);
 	jout_uint(j, "percent", w->tunables.percent);
 	jout_uint(j, "rate", (uint64_t)w->rate.rate * SECTOR_BYTES);
 	jout_int(j, "target", w->rate.target * (int64_t)SECTOR_BYTES);
@@ -163,7 +163,7 @@ static void put_backing(struct jout *j, const struct bdev *d)
 	jout_string(j, "cache_mode", cache_mode_names[bdev_cache_mode(d)]);
 	jout_uint(j, "dirty_data", d->set ? d->writeback.dirty_sectors * SECTOR_BYTES : 0);
 	jout_uint(j, "sequential_cutoff", d->sequential_cutoff_bytes);
-	put_writeback(j, &d->writeback);
+	put_writeback(j, &d->writeback, d->set);
 	jout_uint(j, "io_errors", d->io_errors);
 	put_stats(j, &d->stats);
 	put_bypass_reasons(j, d);

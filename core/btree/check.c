@@ -109,6 +109,8 @@ int btree_check(struct cset *c, struct printbuf *why)
 	t.dirty = calloc(c->g.nr_uuids, sizeof(*t.dirty));
 	if (!t.dirty)
 		return -ENOMEM;
+	/* A replacement that is not visible yet may hold a key that is counted already. */
+	fmutex_lock(&c->btree.structure);
 	do { /* counters can only be compared with a tree that nobody changed meanwhile */
 		memset(t.lower, 0, sizeof(t.lower));
 		memset(t.dirty, 0, c->g.nr_uuids * sizeof(*t.dirty));
@@ -117,6 +119,7 @@ int btree_check(struct cset *c, struct printbuf *why)
 	} while (!r && inserts != c->btree.nr_inserts);
 	if (!r)
 		r = check_counters(&t);
+	fmutex_unlock(&c->btree.structure);
 	free(t.dirty);
 	return r;
 }

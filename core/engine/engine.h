@@ -16,6 +16,7 @@
  * so I/O in flight is always seen to its end.
  */
 #include "core/util/list.h"
+#include "core/util/sanitize.h"
 
 struct engine;
 struct fiber;
@@ -106,7 +107,7 @@ void engine_abandon(struct engine *e);
 /* --- fibers --------------------------------------------------------------------------------------------------------- */
 
 /* Sanitizers enlarge every frame. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(WITH_ASAN) || defined(WITH_TSAN)
 #define FIBER_STACK_BYTES (256 * 1024)
 #else
 #define FIBER_STACK_BYTES (64 * 1024)

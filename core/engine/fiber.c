@@ -6,11 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
 #if __has_include(<valgrind/valgrind.h>)
@@ -96,7 +96,7 @@ static void context_jump(struct context *from, struct context *to)
 /* Called first thing after control has arrived at `to`, coming from `from`. */
 static inline void context_arrived(struct context *to, struct context *from)
 {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 	__sanitizer_finish_switch_fiber(to->fake_stack, &from->stack_bottom, &from->stack_bytes);
 #else
 	(void)to;
@@ -107,10 +107,10 @@ static inline void context_arrived(struct context *to, struct context *from)
 /* `from` is left, and resumes when somebody switches back to it (always `to`: fibers switch with the loop only). */
 static inline void context_switch(struct context *from, struct context *to)
 {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 	__sanitizer_start_switch_fiber(&from->fake_stack, to->stack_bottom, to->stack_bytes);
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 	__tsan_switch_to_fiber(to->tsan, 0);
 #endif
 	context_jump(from, to);
@@ -120,7 +120,7 @@ static inline void context_switch(struct context *from, struct context *to)
 void context_init_loop(struct context *c)
 {
 	memset(c, 0, sizeof(*c));
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 	c->tsan = __tsan_get_current_fiber();
 #endif
 }
@@ -146,12 +146,12 @@ static void fiber_main(void *arg)
 static void sanitizers_attach(struct fiber *f, char *low)
 {
 	f->valgrind_id = VALGRIND_STACK_REGISTER(low, (char *)f);
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 	__asan_unpoison_memory_region(f->mapping, f->mapping_bytes);
 	f->context.stack_bottom = low;
 	f->context.stack_bytes = (size_t)((char *)f - low);
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 	f->context.tsan = __tsan_create_fiber(0);
 #endif
 }
@@ -159,11 +159,11 @@ static void sanitizers_attach(struct fiber *f, char *low)
 static void sanitizers_detach(struct fiber *f)
 {
 	VALGRIND_STACK_DEREGISTER(f->valgrind_id);
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 	/* An abandoned stack leaves red zones in the shadow, which the next mapping there would inherit. */
 	__asan_unpoison_memory_region(f->mapping, f->mapping_bytes);
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 	__tsan_destroy_fiber(f->context.tsan);
 #endif
 }

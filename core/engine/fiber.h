@@ -27,12 +27,12 @@ struct context {
 #else
 	void *sp; /* everything else is saved on the stack */
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef WITH_ASAN
 	void *fake_stack;
 	const void *stack_bottom;
 	size_t stack_bytes;
 #endif
-#ifdef __SANITIZE_THREAD__
+#ifdef WITH_TSAN
 	void *tsan;
 #endif
 };

@@ -33,7 +33,7 @@ fiber_switch:
 	ldp	d12, d13, [sp, #128]
 	ldp	d14, d15, [sp, #144]
 	add	sp, sp, #160
-	br	x30
+	ret /* not br: landing pads (BTI) are for calls */
 	.cfi_endproc
 	.size	fiber_switch, . - fiber_switch
 

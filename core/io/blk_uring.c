@@ -625,6 +625,6 @@ void blk_uring_pretend_block_bytes(struct blkdev *dev, uint32_t block_bytes)
 	assert(!dev->in_flight && is_power_of_two(block_bytes) && block_bytes >= SECTOR_BYTES && block_bytes <= BOUNCE_BYTES);
 	dev->logical_block_bytes = block_bytes;
 	d->target.memory_align = block_bytes;
-	d->target.direct = true; /* as far as needs_bounce() is concerned */
+	d->target.direct = block_bytes > SECTOR_BYTES; /* as far as needs_bounce() is concerned */
 	d->target.in_memory = false;
 }

@@ -17,5 +17,8 @@
 /* path must be absolute. -EBUSY: someone else has it. -ENOTBLK: neither a regular file nor a block device. why gets the sentence. */
 struct printbuf;
 MUST_CHECK int blk_uring_open(const char *path, bool read_only, struct blkdev **ret, struct printbuf *why);
-/* For tests: behave as if the device took only such blocks, and memory aligned to them. No I/O may be in flight. */
+/*
+ * For tests: behave as if the device took only such blocks, and memory aligned to them; SECTOR_BYTES: as if it were an ordinary
+ * buffered file (also one on tmpfs). No I/O may be in flight.
+ */
 void blk_uring_pretend_block_bytes(struct blkdev *dev, uint32_t block_bytes);

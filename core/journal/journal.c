@@ -8,6 +8,8 @@
 #include "core/set/cset.h"
 
 #define PINS_MIN 32768u
+#define ENTRIES_PER_OPERATION 8
+#define TINY_RING_ENTRIES 64 /* below this, appends are kept to a key or two, so that none needs many root changes to get in */
 
 static void delay_expired(struct timer *t)
 {
@@ -15,6 +17,12 @@ static void delay_expired(struct timer *t)
 
 	j->buf[j->open_buf].need_write = true;
 	wake_all(&j->work);
+}
+
+/* Entries of one block that the ring holds beside the kept blocks. */
+static uint64_t ring_entries(const struct journal *j)
+{
+	return (uint64_t)j->nr_buckets * (j->blocks_per_bucket > 1 ? j->blocks_per_bucket - 1 : 1);
 }
 
 int journal_init(struct cset *c)
@@ -26,6 +34,7 @@ int journal_init(struct cset *c)
 	j->first_bucket = (uint32_t)c->g.first_bucket;
 	j->nr_buckets = c->super->keys;
 	j->blocks_per_bucket = c->g.bucket_sectors / c->g.block_sectors;
+	j->max_operations = (unsigned)max(1ull, ring_entries(j) / ENTRIES_PER_OPERATION);
 	wait_queue_init(&j->space);
 	wait_queue_init(&j->durable);
 	wait_queue_init(&j->work);
@@ -74,6 +83,14 @@ void journal_unpin(struct journal *j, uint64_t seq)
 		wake_all(&j->work);
 }
 
+void journal_release_keys(struct journal *j, uint64_t seq)
+{
+	assert(j->nr_operations > 0);
+	if (j->nr_operations-- == j->max_operations)
+		wake_all(&j->space);
+	journal_unpin(j, seq);
+}
+
 /* --- appending --------------------------------------------------------------------------------------------------------- */
 
 static struct jset *open_entry(const struct journal *j) { return j->buf[j->open_buf].jset; }
@@ -88,19 +105,23 @@ static size_t entry_bytes_max(const struct journal *j)
 {
 	uint32_t blocks = j->blocks_per_bucket > 1 ? j->blocks_per_bucket - 1 : 1;
 
+	if (ring_entries(j) < TINY_RING_ENTRIES)
+		blocks = 1;
 	return min((size_t)JSET_BYTES_MAX, (size_t)blocks * geometry_block_bytes(&j->c->g));
 }
 
 uint32_t journal_append_max_words(const struct cset *c)
 {
-	return (uint32_t)((geometry_block_bytes(&c->g) - sizeof(struct jset)) / 8);
+	uint32_t words = (uint32_t)((geometry_block_bytes(&c->g) - sizeof(struct jset)) / 8);
+
+	return ring_entries(&c->journal) < TINY_RING_ENTRIES ? BKEY_WORDS_MAX : words;
 }
 
 static bool fits(const struct journal *j, uint32_t words)
 {
 	size_t bytes = jset_bytes(open_entry(j)) + words * 8;
 
-	return bytes <= entry_bytes_max(j) && journal_has_place(j, blocks_of(j, bytes), JOURNAL_KEYS);
+	return bytes <= entry_bytes_max(j) && j->nr_operations < j->max_operations && journal_has_place(j, blocks_of(j, bytes), JOURNAL_KEYS);
 }
 
 /* Write what is there, and wait until the open entry can take more. */
@@ -133,6 +154,7 @@ int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq
 	memcpy(e->words + e->nr_words, keys->words, keys->nr_words * 8);
 	e->nr_words += keys->nr_words;
 	journal_pin(j, j->seq);
+	j->nr_operations++;
 	*ret_seq = j->seq;
 	if (!j->buf[j->open_buf].dirty) {
 		j->buf[j->open_buf].dirty = true;

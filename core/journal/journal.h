@@ -15,6 +15,9 @@
  * is what is missing. In normal running one more bucket is kept free: entries without keys may use it, so that the allocator can make progress
  * while operations that wait for buckets hold the oldest pins, and recovery after a crash finds room for its own entries (R6.3).
  * The open entry takes keys only while a place for it is guaranteed.
+ * An operation between append and insert may need entries without keys to get on (a new root, priorities for a bucket), and until it is done
+ * its pin keeps the ring from moving. So only as many such operations are let in as the ring has room for (max_operations); that matters
+ * for tiny journals only.
  *
  * Crash at any point: the newest valid entry names root, uuid bucket, prio chain and last_seq; entries [last_seq, seq] exist. (I-7, I-8)
  *
@@ -70,6 +73,7 @@ struct journal {
 	struct fiber *writer;
 	struct timer delay_timer;
 	uint32_t delay_ms;
+	unsigned nr_operations, max_operations; /* between append and insert */
 	bool want_room;		   /* somebody waits in `space` */
 	bool running, stopping;
 	bool replaying;
@@ -108,7 +112,7 @@ FIBER_FN MUST_CHECK int journal_replay(struct cset *c, struct printbuf *why);
 /* --- running ------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Append keys to the open entry; on return they have one pin on ret_seq, to be dropped with journal_unpin() after they are in the btree.
+ * Append keys to the open entry; on return they have one pin on ret_seq, to be dropped with journal_release_keys() after they are in the btree.
  * Waits for space. -EROFS: the set failed. Inside one operation, append comes before insert (R2.10).
  */
 FIBER_FN MUST_CHECK int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq);
@@ -124,6 +128,7 @@ static inline void journal_pin(struct journal *j, uint64_t seq)
 	j->pins[seq & (j->cap_pins - 1)]++;
 }
 void journal_unpin(struct journal *j, uint64_t seq);
+void journal_release_keys(struct journal *j, uint64_t seq);
 static inline uint64_t journal_active_entries(const struct journal *j) { return j->seq - j->oldest_seq + 1; }
 /* Write the open entry if it holds keys, stop the writer. */
 FIBER_FN void journal_stop(struct cset *c);

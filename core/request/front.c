@@ -71,16 +71,16 @@ static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, co
 int64_t bcf_read(struct bdev *d, void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
 {
 	uint64_t size = bcf_dev_size_bytes(d);
-	int begun, r;
+	int r;
 
 	if (offset_bytes >= size || !len_bytes)
 		return 0;
 	len_bytes = (size_t)min((uint64_t)len_bytes, size - offset_bytes);
-	begun = request_begin(d, false);
-	if (begun < 0)
-		return begun;
+	r = request_begin(d, false);
+	if (r < 0)
+		return r;
 	r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY);
-	request_end(d, begun);
+	request_end(d);
 	return r < 0 ? r : (int64_t)len_bytes;
 }
 
@@ -123,13 +123,12 @@ static int write_edges(struct bdev *d, const struct span *s, const void *buf, si
 /* One write under one hold of the range. Waits for the range before anything else. */
 static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io)
 {
-	int begun = request_begin(d, true);
+	int r = request_begin(d, true);
 	struct range range;
 	struct span s;
-	int r;
 
-	if (begun < 0)
-		return begun;
+	if (r < 0)
+		return r;
 	s = span_of(d, offset, len);
 	range_acquire(&d->ranges, &range, s.start, s.end);
 	if (d->io_disable)
@@ -139,7 +138,7 @@ static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t off
 	else
 		r = write_edges(d, &s, buf, len, io);
 	range_release(&d->ranges, &range);
-	request_end(d, begun);
+	request_end(d);
 	return r;
 }
 
@@ -160,16 +159,15 @@ int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t of
 
 static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
 {
-	int begun = request_begin(d, true);
+	int r = request_begin(d, true);
 	struct range range;
-	int r;
 
-	if (begun < 0)
-		return begun;
+	if (r < 0)
+		return r;
 	range_acquire(&d->ranges, &range, start, end);
 	r = d->io_disable ? -EIO : request_zero(d, start, end);
 	range_release(&d->ranges, &range);
-	request_end(d, begun);
+	request_end(d);
 	return r;
 }
 
@@ -202,11 +200,11 @@ int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 
 int bcf_flush(struct bdev *d)
 {
-	int begun = request_begin(d, false), r;
+	int r = request_begin(d, false);
 
-	if (begun < 0)
-		return begun;
+	if (r < 0)
+		return r;
 	r = request_flush(d);
-	request_end(d, begun);
+	request_end(d);
 	return r;
 }

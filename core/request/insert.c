@@ -94,7 +94,7 @@ static int index_keys(struct cset *c, const struct keylist *keys, uint64_t *ret_
 	}
 	*ret_seq = seq;
 	r = btree_insert(c, keys, seq, NULL);
-	journal_unpin(&c->journal, seq);
+	journal_release_keys(&c->journal, seq);
 	return r;
 }
 
@@ -196,6 +196,7 @@ static int batch_fill(struct batch *b, struct insert_op *op, uint64_t stream, ui
 			bkey_set_dirty(k, true);
 			ptr_bucket(c, k->ptr[0])->mark = MARK_DIRTY; /* before it is indexed: nobody may think it droppable */
 		}
+		c->data_sectors_written += bkey_size(k);
 		w->batch = b;
 		b->nr++;
 		op->cursor = bkey_offset(k);

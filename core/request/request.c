@@ -24,10 +24,10 @@ int request_begin(struct bdev *d, bool write)
 		return -EIO;
 	if (c && c->io_disable && (write || bdev_is_flash(d) || d->writeback.has_dirty))
 		return -EIO;
-	bdev_get(d);
+	bdev_get(d); /* from here on d->set stays what it is; an attach waits for us (R1.4) */
 	if (!c) {
-		d->pass_through++; /* an attach waits for these (R1.4) */
-		return 1;
+		d->pass_through++;
+		return 0;
 	}
 	c->requests_in_flight++;
 	if (c->idle_counter) {
@@ -37,14 +37,12 @@ int request_begin(struct bdev *d, bool write)
 	return 0;
 }
 
-void request_end(struct bdev *d, int begun)
+void request_end(struct bdev *d)
 {
-	if (begun == 1) {
-		if (!--d->pass_through)
-			wake_all(&d->quiesced);
-	} else {
+	if (d->set)
 		d->set->requests_in_flight--;
-	}
+	else
+		d->pass_through--;
 	bdev_put(d);
 }
 

@@ -22,12 +22,11 @@
 #define REQUEST_ZERO_SECTORS (1u << 21) /* bcf_zero() works, and locks, in pieces of this */
 
 /*
- * Enter and leave a device: every request lies between. Waits while an attach is switching the device. 0; 1: the device has no cache, the
- * request passes through (hand that back to request_end()); -EIO: the device has failed, or its set has and cannot be done
- * without; -ENXIO: closing.
+ * Enter and leave a device: every request lies between. Waits while an attach or detach is switching the device. -EIO: the device has
+ * failed, or its set has and cannot be done without; -ENXIO: closing.
  */
 FIBER_FN MUST_CHECK int request_begin(struct bdev *d, bool write);
-void request_end(struct bdev *d, int begun);
+void request_end(struct bdev *d);
 
 /* internal: on behalf of another request (edges of a sub-block write): not counted, not cached. */
 FIBER_FN MUST_CHECK int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, bool internal);

@@ -57,6 +57,8 @@ static void iov_copy(const struct iovec *iov, unsigned nr_iov, uint64_t skip, ch
 		size_t n = min(iov[i].iov_len - (size_t)skip, len_bytes);
 		char *item = (char *)iov[i].iov_base + skip;
 
+		if (!n) /* an empty item may have no address */
+			continue;
 		if (scatter)
 			memcpy(item, flat, n);
 		else

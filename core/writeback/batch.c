@@ -260,7 +260,7 @@ static int clean_commit(struct writeback_batch *b)
 				       (unsigned long long)bkey_start(k));
 		r = r < 0 ? r : e;
 	}
-	journal_unpin(&c->journal, seq);
+	journal_release_keys(&c->journal, seq);
 	keylist_init(&b->clean, b->clean.max_words);
 	b->nr_parts = 0;
 	clean_unlock(b, b->collecting);

@@ -67,12 +67,7 @@ void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct b
 			fn(ctx, &b->keys[i].key.k);
 }
 
-void writeback_account(struct bdev *d, int64_t nr_sectors)
-{
-	d->writeback.dirty_sectors += (uint64_t)nr_sectors;
-	if (bdev_is_flash(d))
-		d->set->flash_dirty_sectors += (uint64_t)nr_sectors;
-}
+void writeback_account(struct bdev *d, int64_t nr_sectors) { d->writeback.dirty_sectors += (uint64_t)nr_sectors; }
 
 /* --- has_dirty and the state ------------------------------------------------------------------------------------------------- */
 
@@ -85,7 +80,9 @@ static int state_write(struct bdev *d, enum bdev_state st)
 	assert(!w->state_writing);
 	w->state_writing = true;
 	w->state_durable = false;
+	fmutex_lock(&d->super_lock); /* not while somebody else's superblock write is in flight */
 	super_set_state(d->super, st);
+	fmutex_unlock(&d->super_lock);
 	r = bdev_write_super(d);
 	w->state_writing = false;
 	w->state_durable = !r && st == BDEV_STATE_DIRTY;
@@ -128,7 +125,8 @@ void writeback_write_end(struct bdev *d)
 		return;
 	w->dirty_generation++;
 	assert(w->dirty_writers > 0);
-	w->dirty_writers--;
+	if (!--w->dirty_writers && d->detaching)
+		writeback_wake(d);
 }
 
 /*
@@ -335,8 +333,10 @@ static bool has_work(const struct bdev *d)
 {
 	const struct writeback *w = &d->writeback;
 
-	if (d->io_disable || d->set->io_disable)
+	if (d->io_disable)
 		return false;
+	if (d->set->io_disable)
+		return d->detaching && !w->has_dirty && !w->dirty_writers;
 	return d->detaching || (w->has_dirty && (w->running || w->flushers));
 }
 
@@ -361,8 +361,11 @@ static bool work_once(struct bdev *d)
 	struct writeback *w = &d->writeback;
 	uint64_t generation = 0;
 	bool end = false, failed;
-	int r = writeback_scan(d, &generation, &end);
+	int r;
 
+	if (d->set->io_disable) /* a clean device leaves a set that failed: nothing to scan, and nothing to scan with */
+		return true;
+	r = writeback_scan(d, &generation, &end);
 	if (r == SCAN_CLEAN && become_clean(d, generation))
 		return true;
 	if (r < 0) {
@@ -395,6 +398,8 @@ static void writeback_main(void *arg)
 	while (!w->stopping) {
 		if (!has_work(d)) {
 			wake_all(&w->idle); /* a flush that cannot go on */
+			if (d->detaching && d->set->io_disable && w->has_dirty)
+				bdev_set_failed(d); /* a write made it dirty while its set was failing: it cannot leave, it must stop */
 			if (wait_queue_wait_interruptible(&w->wake) < 0)
 				break;
 			continue;

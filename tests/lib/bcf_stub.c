@@ -90,6 +90,14 @@ int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *w
 	return dev_add(b) ? 0 : -ENOSPC;
 }
 
+int bcf_startup_done(struct bcf *b, struct printbuf *why)
+{
+	if (!getenv("BCF_STUB_WAITING"))
+		return 0;
+	pr(why, "backing: waits for its cache set");
+	return -ENODEV;
+}
+
 struct bdev *bcf_dev_nth(struct bcf *b, unsigned n)
 {
 	for (unsigned i = 0; i < MAX_DEVS; i++)
@@ -153,7 +161,7 @@ struct file {
 static const struct file top_files[] = {
 	{ "register", BCF_CTL_FILE, 0200, NULL },   { "last_error", BCF_CTL_FILE, 0444, NULL },
 	{ "big", BCF_CTL_FILE, 0444, NULL },	    { "counter", BCF_CTL_FILE, 0444, NULL },
-	{ "slow", BCF_CTL_FILE, 0200, NULL },
+	{ "slow", BCF_CTL_FILE, 0200, NULL },	    { "status.json", BCF_CTL_FILE, 0444, NULL },
 };
 static const struct file dev_files[] = {
 	{ "cache_mode", BCF_CTL_FILE, 0644, NULL }, { "running", BCF_CTL_FILE, 0644, NULL },
@@ -233,11 +241,13 @@ int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out)
 	if (d && !strcmp(name, "cache_mode"))
 		pr(out, "%s\n", d->cache_mode);
 	else if (d && !strcmp(name, "running"))
-		pr(out, "%d\n", !getenv("BCF_STUB_WAITING"));
+		pr(out, "1\n");
 	else if (d && !strcmp(name, "state"))
 		pr(out, "dirty\n");
 	else if (!d && !strcmp(name, "last_error"))
 		pr(out, "%s\n", b->last_error);
+	else if (!d && !strcmp(name, "status.json"))
+		pr(out, "{}\n");
 	else if (!d && !strcmp(name, "counter"))
 		pr(out, "%u\n", ++b->nr_reads);
 	else if (!d && !strcmp(name, "big"))

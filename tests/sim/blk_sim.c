@@ -188,17 +188,31 @@ static void land(struct blk_sim *s, struct piece *pc)
 	}
 }
 
+/* Of the n sectors in page p, how many from the first on are older (or all newer) than the piece: one run. */
+static unsigned same_age(const struct page *p, uint64_t sector, unsigned n, uint64_t landed, bool *ret_older)
+{
+	const uint64_t *seq = &p->seq[sector % PAGE_SECTORS];
+	unsigned i = 1;
+
+	*ret_older = seq[0] < landed;
+	while (i < n && (seq[i] < landed) == *ret_older)
+		i++;
+	return i;
+}
+
 /* Make sectors [from, to) of the piece durable, except where something newer is. */
 static void persist_range(struct blk_sim *s, const struct piece *pc, uint64_t from, uint64_t to)
 {
-	for (uint64_t sector = from; sector < to; sector++) {
+	for (uint64_t sector = from, n; sector < to; sector += n) {
 		struct page *p = map_make(&s->durable, sector / PAGE_SECTORS, NULL);
-		uint64_t *seq = &p->seq[sector % PAGE_SECTORS];
+		bool older;
 
-		if (*seq >= pc->landed)
+		n = same_age(p, sector, in_page(sector, to), pc->landed, &older);
+		if (!older)
 			continue;
-		*seq = pc->landed;
-		piece_copy(pc, sector, 1, p);
+		piece_copy(pc, sector, (unsigned)n, p);
+		for (uint64_t i = 0; i < n; i++)
+			p->seq[sector % PAGE_SECTORS + i] = pc->landed;
 	}
 }
 

@@ -113,7 +113,7 @@ static void a_fiber_knows_itself(void **state)
 
 /* --- many */
 
-#if defined(__SANITIZE_THREAD__)
+#ifdef WITH_TSAN
 #define MANY 2000 /* its runtime keeps a heavy state for each */
 #else
 #define MANY 10000

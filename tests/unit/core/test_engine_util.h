@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(WITH_ASAN) || defined(WITH_TSAN)
 #define SLOW 1 /* sanitized */
 #else
 #define SLOW 0

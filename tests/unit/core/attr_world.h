@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+/*
+ * A small world for tests of the control tree, built in memory without running anything: one set, a device attached to it (dev0), one
+ * that waits for another set (dev1), and a volume (dev2). What control files call is replaced by stubs that note the call.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "core/admin/ctl.h"
+#include "core/admin/log.h"
+#include "tests/unit/core/unit.h"
+
+#define SET_UUID "11111111-2222-3333-4444-555555555555"
+#define DEV0_UUID "f7fe0084-7c8b-4975-8d90-f231fc8d1c69"
+#define OTHER_UUID "99999999-2222-3333-4444-555555555555"
+#define VOLUME_UUID "9be00000-0000-0000-0000-000000000001"
+#define NOW_NS (1000 * NS_PER_S)
+
+struct world {
+	struct bcf b;
+	struct cset set;
+	struct bdev d[3];
+	struct super set_super, super[2];
+	struct blkdev cache, backing[2];
+	struct uuid_entry uuids[4];
+	struct bdev *by_slot[4];
+	struct bucket buckets[1024];
+	struct bnode root;
+	char calls[4096]; /* what the stubs were asked to do, "name(arg) ..." */
+	int result;	  /* what they answer */
+	void (*on_lock)(void);
+};
+static struct world w;
+
+static void called(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void called(const char *fmt, ...)
+{
+	size_t len = strlen(w.calls);
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(w.calls + len, sizeof(w.calls) - len, fmt, args);
+	va_end(args);
+}
+
+static void parse(const char *text, uint8_t uuid[16])
+{
+	assert_int_equal(uuid_parse(text, uuid), 0);
+}
+
+static void make_backing(unsigned n, const char *path, const char *uuid, const char *set_uuid, enum bdev_state state)
+{
+	struct bdev *d = &w.d[n];
+
+	w.backing[n] = (struct blkdev){ .path = (char *)path, .nr_sectors = 524288 };
+	w.super[n].version = SUPER_BACKING;
+	parse(uuid, w.super[n].uuid);
+	parse(set_uuid, w.super[n].set_uuid);
+	super_set_state(&w.super[n], state);
+	d->backing = &w.backing[n];
+	d->super = &w.super[n];
+	d->nr_sectors = 524272;
+}
+
+static void make_set(void)
+{
+	struct cset *c = &w.set;
+
+	c->bcf = &w.b;
+	c->state = CSET_RUNNING;
+	c->super = &w.set_super;
+	c->cache = &w.cache;
+	w.cache = (struct blkdev){ .path = (char *)"/data/ssd.img", .can_discard = true };
+	w.set_super.version = SUPER_CACHE;
+	parse(SET_UUID, w.set_super.set_uuid);
+	strcpy(c->uuid_text, SET_UUID);
+	super_set_sync(&w.set_super, true);
+	c->g = (struct geometry){ .block_sectors = 1, .bucket_sectors = 256, .bucket_shift = 8, .nr_buckets = 1024, .first_bucket = 1,
+				  .node_sectors = 256, .nr_uuids = 4 };
+	c->alloc.buckets = w.buckets;
+	c->uuids = w.uuids;
+	c->devices = w.by_slot;
+	c->cutoff_writeback = 40;
+	c->cutoff_writeback_sync = 70;
+	c->btree.root = &w.root;
+	c->journal.oldest_seq = 5;
+	c->journal.seq = 10;
+	list_add_tail(&w.b.csets, &c->link);
+}
+
+static void join_set(unsigned n, uint32_t slot, const char *uuid, const char *label, uint32_t flags)
+{
+	w.d[n].set = &w.set;
+	w.d[n].inode = slot;
+	w.by_slot[slot] = &w.d[n];
+	parse(uuid, w.uuids[slot].uuid);
+	memcpy(w.uuids[slot].label, label, strlen(label));
+	w.uuids[slot].flags = flags;
+}
+
+static int world_new(void **state)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	memset(&w, 0, sizeof(w));
+	list_init(&w.b.csets);
+	list_init(&w.b.bdevs);
+	w.b.started_ns = NOW_NS - 123456 * NS_PER_MS;
+	make_set();
+	make_backing(0, "/data/hdd.img", DEV0_UUID, SET_UUID, BDEV_STATE_DIRTY);
+	make_backing(1, "/data/other/vda", "f7fe0084-0000-4975-8d90-f231fc8d1c69", OTHER_UUID, BDEV_STATE_CLEAN);
+	join_set(0, 0, DEV0_UUID, "data", 0);
+	memcpy(w.super[0].label, "data", 4);
+	join_set(2, 3, VOLUME_UUID, "vol\n", UUID_FLASH_ONLY);
+	w.d[2].nr_sectors = 8192;
+	for (unsigned i = 0; i < 3; i++) {
+		w.d[i].bcf = &w.b;
+		w.d[i].number = i;
+		snprintf(w.d[i].name, sizeof(w.d[i].name), "dev%u", i);
+		list_add_tail(&w.b.bdevs, &w.d[i].link);
+		if (w.d[i].super)
+			attr_apply_defaults(ATTR_DIR_BDEV, &(struct attr_object){ .b = &w.b, .d = &w.d[i], .c = w.d[i].set });
+	}
+	attr_apply_defaults(ATTR_DIR_SET, &(struct attr_object){ .b = &w.b, .c = &w.set });
+	attr_apply_defaults(ATTR_DIR_INTERNAL, &(struct attr_object){ .b = &w.b, .c = &w.set });
+	w.d[0].running = w.d[2].running = true;
+	w.d[0].writeback.running = w.d[1].writeback.running = true; /* as writeback_init() leaves it */
+	w.d[0].writeback.rate.rate = 1024;
+	return 0;
+}
+
+/* --- using it ------------------------------------------------------------------------------------------------------------ */
+
+static const char *show(const char *path)
+{
+	static char text[65536];
+	struct printbuf pb = PRINTBUF(text);
+	int r = bcf_ctl_show(&w.b, path, &pb);
+
+	if (r < 0)
+		snprintf(text, sizeof(text), "%s", strerrorname_np(-r));
+	return text;
+}
+#define check_show(path, want) check_text(path, show(path), want)
+
+static int store_bytes(const char *path, const char *text, size_t len)
+{
+	char *copy = malloc(len ? len : 1); /* its exact size, so that a sanitizer sees a read behind its end */
+	int r;
+
+	memcpy(copy, text, len);
+	r = bcf_ctl_store(&w.b, path, copy, len);
+	free(copy);
+	return r;
+}
+static int store(const char *path, const char *text) { return store_bytes(path, text, strlen(text)); }
+#define check_store(path, text, want) check_case(path " <- " text, store(path, text), want)
+
+/* --- stubs --------------------------------------------------------------------------------------------------------------- */
+
+uint64_t engine_now_ns(void) { return NOW_NS; }
+uint64_t engine_real_s(void) { return 1769860800; /* 2026-01-31T12:00:00Z */ }
+uint64_t engine_random_u64(void) { return 0; }
+void no_yield_begin(void) { }
+void no_yield_end(void) { }
+void fmutex_lock(struct fmutex *m)
+{
+	assert_null(m->owner);
+	m->owner = (struct fiber *)1;
+	if (w.on_lock)
+		w.on_lock();
+}
+void fmutex_unlock(struct fmutex *m)
+{
+	assert_non_null(m->owner);
+	m->owner = NULL;
+}
+void bdev_hold(struct bdev *d) { d->holds++; }
+void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
+uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }
+struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16])
+{
+	struct cset *c;
+
+	list_for_each(c, &b->csets, link)
+		if (!memcmp(c->super->set_uuid, set_uuid, 16))
+			return c;
+	return NULL;
+}
+int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
+{
+	called("register(%s%s)", path, quiet ? ",quiet" : "");
+	if (w.result < 0)
+		pr(why, "%s: Bad checksum", path);
+	return w.result;
+}
+int bdev_set_cache_mode(struct bdev *d, enum cache_mode m)
+{
+	assert_true(d->holds > 0);
+	if (w.result == 0)
+		super_set_cache_mode(d->super, m);
+	called("set_cache_mode(%s,%d)", d->name, m);
+	return w.result;
+}
+int bdev_set_label(struct bdev *d, const char *label, size_t len)
+{
+	char *at = d->super ? d->super->label : d->set->uuids[d->inode].label;
+
+	assert_true(d->holds > 0);
+	memset(at, 0, LABEL_BYTES);
+	memcpy(at, label, len);
+	called("set_label(%s,%.*s)", d->name, (int)len, label);
+	return w.result;
+}
+int bdev_run(struct bdev *d)
+{
+	assert_true(d->holds > 0 && d->bcf->admin.owner);
+	called("run(%s)", d->name);
+	return d->running ? -EBUSY : w.result;
+}
+int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why)
+{
+	assert_true(d->holds > 0 && d->bcf->admin.owner && explicit_set);
+	called("attach(%s,%s)", d->name, c->uuid_text);
+	if (w.result < 0)
+		pr(why, "already attached");
+	return w.result;
+}
+void bdev_detach(struct bdev *d)
+{
+	d->detaching = true;
+	called("detach(%s)", d->name);
+}
+void bdev_stop(struct bdev *d)
+{
+	d->closing = true;
+	called("stop(%s)", d->name);
+}
+void cset_stop(struct cset *c, bool unregister) { called("cset_stop(%s)", unregister ? "unregister" : "stop"); }
+int cset_write_super(struct cset *c)
+{
+	called("write_super(flags=%llu)", (unsigned long long)c->super->flags);
+	return w.result;
+}
+void writeback_wake(struct bdev *d) { called("wake(%s)", d->name); }
+int writeback_flush(struct bdev *d)
+{
+	called("flush(%s)", d->name);
+	return d->set ? w.result : -ENOTCONN;
+}
+void gc_trigger(struct cset *c) { called("gc_trigger()"); }
+int gc_run(struct cset *c)
+{
+	called("gc_run()");
+	return w.result;
+}
+int journal_flush(struct cset *c)
+{
+	called("journal_flush()");
+	return w.result;
+}
+int blk_flush(struct blkdev *d)
+{
+	called("blk_flush(%s)", d->path);
+	return 0;
+}
+unsigned btree_shrink(struct cset *c, unsigned nr)
+{
+	called("btree_shrink(%u)", nr);
+	return nr;
+}
+uint64_t btree_memory_bytes(const struct cset *c) { return KIB(128); }
+unsigned alloc_in_use_percent(const struct cset *c) { return 11; }
+bool extent_live(const struct cset *c, const struct bkey *k) { return bkey_ptrs(k); }
+/* The root node's keys: 100 words in live keys, one dead key. */
+void bkeys_iter_init_all(struct bkeys_iter *it, const struct bkeys *b) { it->nr = 34; }
+struct bkey *bkeys_iter_next(struct bkeys_iter *it)
+{
+	static struct bkey_buf k;
+
+	if (!it->nr)
+		return NULL;
+	bkey_init(&k.k, 0, 8, 8);
+	bkey_set_ptrs(&k.k, it->nr-- > 1);
+	return &k.k;
+}

@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The shape of the tree, and what its files do: control-files.md §2-§10. */
+#include "core/admin/json.h"
+#include "tests/unit/core/attr_world.h"
+
+/* --- shape --------------------------------------------------------------------------------------------------------------- */
+
+struct listing {
+	char text[8192];
+	const char *until;
+};
+
+static bool note_name(void *ctx, const char *name, enum bcf_ctl_kind kind)
+{
+	struct listing *l = ctx;
+
+	strcat(strcat(strcat(l->text, name), kind == BCF_CTL_DIR ? "/" : kind == BCF_CTL_LINK ? "@" : ""), " ");
+	return !l->until || strcmp(name, l->until);
+}
+
+static const char *list(const char *path)
+{
+	static struct listing l;
+
+	l = (struct listing){};
+	if (bcf_ctl_list(&w.b, path, note_name, &l) < 0)
+		return "error";
+	return l.text;
+}
+#define check_listed(path, name) assert_non_null(strstr(list(path), name " "))
+#define check_not_listed(path, name) assert_null(strstr(list(path), name))
+
+static void directories_list_what_they_hold(void **state)
+{
+	check_text("root", list(""), "register register_quiet pendings_cleanup status.json last_error version " SET_UUID
+				     "/ dev0/ dev1/ dev2/ by/ ");
+	check_listed("dev0", "cache_mode");
+	check_listed("dev0", "stats_five_minute/");
+	check_listed("dev0", "bcache@");
+	check_text("volume", list("dev2"), "label size size_bytes open_count cache@ dev@ bcache@ ");
+	check_listed(SET_UUID, "cache0/ internal/ bdev0@ volume3@ stats_total/ stats_five_minute/ stats_hour/ stats_day/");
+	check_listed(SET_UUID "/cache0", "set@");
+	check_text("stats", list("dev0/stats_hour"),
+		   "cache_hits cache_misses cache_bypass_hits cache_bypass_misses cache_hit_ratio cache_miss_collisions bypassed ");
+	check_text("by", list("by"), "uuid/ label/ ");
+	check_text("by/uuid", list("by/uuid"), DEV0_UUID "@ f7fe0084-0000-4975-8d90-f231fc8d1c69@ " VOLUME_UUID "@ ");
+	check_text("by/label", list("by/label"), "data@ vol@ ");
+}
+
+static void a_listing_ends_when_it_is_told_to(void **state)
+{
+	struct listing l = { .until = "register_quiet" };
+
+	assert_int_equal(bcf_ctl_list(&w.b, "", note_name, &l), 0);
+	check_text("cut", l.text, "register register_quiet ");
+}
+
+static unsigned nr_seen;
+
+static bool look_up(void *ctx, const char *name, enum bcf_ctl_kind kind)
+{
+	const char *dir = ctx;
+	char path[BCF_CTL_PATH_BYTES];
+	struct bcf_ctl_entry e;
+
+	snprintf(path, sizeof(path), "%s%s%s", dir, *dir ? "/" : "", name);
+	check_case(path, bcf_ctl_lookup(&w.b, path, &e), 0);
+	check_case(path, e.kind, kind);
+	nr_seen++;
+	if (kind == BCF_CTL_FILE && e.mode & 0400)
+		(void)show(path);
+	if (kind == BCF_CTL_DIR)
+		assert_int_equal(bcf_ctl_list(&w.b, path, look_up, path), 0);
+	return true;
+}
+
+static void every_listed_name_can_be_looked_up(void **state)
+{
+	nr_seen = 0;
+	assert_int_equal(bcf_ctl_list(&w.b, "", look_up, (void *)""), 0);
+	assert_true(nr_seen > 200);
+}
+
+static void lookups_know_modes_and_targets(void **state)
+{
+	static const struct {
+		const char *path;
+		int want, kind;
+		unsigned mode;
+		const char *target;
+	} cases[] = {
+		{ "", 0, BCF_CTL_DIR, 0755, "" },
+		{ "register", 0, BCF_CTL_FILE, 0200, "" },
+		{ "version", 0, BCF_CTL_FILE, 0444, "" },
+		{ "dev0/label", 0, BCF_CTL_FILE, 0644, "" },
+		{ "dev0/cache", 0, BCF_CTL_LINK, 0777, "../" SET_UUID },
+		{ "dev0/dev", 0, BCF_CTL_LINK, 0777, "../../dev0" },
+		{ "dev0/bcache", 0, BCF_CTL_LINK, 0777, "." },
+		{ SET_UUID "/bdev0", 0, BCF_CTL_LINK, 0777, "../dev0/bcache" },
+		{ SET_UUID "/volume3", 0, BCF_CTL_LINK, 0777, "../dev2/bcache" },
+		{ SET_UUID "/cache0/set", 0, BCF_CTL_LINK, 0777, ".." },
+		{ "by/uuid/" DEV0_UUID, 0, BCF_CTL_LINK, 0777, "../../dev0" },
+		{ "by/label/vol", 0, BCF_CTL_LINK, 0777, "../../dev2" },
+		{ SET_UUID "/internal", 0, BCF_CTL_DIR, 0755, "" },
+		{ "dev1/cache", -ENOENT, 0, 0, "" },	 /* not attached */
+		{ "dev1/dev", -ENOENT, 0, 0, "" },	 /* not running */
+		{ "dev2/stats_total", -ENOENT, 0, 0, "" },
+		{ "dev2/running", -ENOENT, 0, 0, "" },
+		{ SET_UUID "/bdev1", -ENOENT, 0, 0, "" },
+		{ "dev", -ENOENT, 0, 0, "" },
+		{ "dev00", -ENOENT, 0, 0, "" },
+		{ "dev0/", -ENOENT, 0, 0, "" },
+		{ "/dev0", -ENOENT, 0, 0, "" },
+		{ "dev0//label", -ENOENT, 0, 0, "" },
+		{ "dev0/labe", -ENOENT, 0, 0, "" },
+		{ "dev0/label/x", -ENOTDIR, 0, 0, "" },
+		{ "dev0/bcache/label", -ENOTDIR, 0, 0, "" }, /* the kernel follows links, not we */
+		{ OTHER_UUID, -ENOENT, 0, 0, "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct bcf_ctl_entry e;
+
+		check_case(cases[i].path, bcf_ctl_lookup(&w.b, cases[i].path, &e), cases[i].want);
+		if (cases[i].want < 0)
+			continue;
+		check_case(cases[i].path, e.kind, cases[i].kind);
+		check_case(cases[i].path, e.mode, cases[i].mode);
+		check_text(cases[i].path, e.target, cases[i].target);
+	}
+	assert_int_equal(bcf_ctl_list(&w.b, "version", note_name, NULL), -ENOTDIR);
+	assert_int_equal(bcf_ctl_list(&w.b, "dev9", note_name, NULL), -ENOENT);
+}
+
+static void what_vanished_is_gone_at_once(void **state)
+{
+	struct bcf_ctl_entry e;
+
+	check_show("dev0/label", "data\n");
+	w.d[0].closing = true;
+	assert_int_equal(bcf_ctl_lookup(&w.b, "dev0", &e), -ENOENT);
+	assert_int_equal(bcf_ctl_lookup(&w.b, "dev0/label", &e), -ENOENT);
+	check_show("dev0/label", "ENODEV"); /* a handle opened before */
+	check_store("dev0/label", "x", -ENODEV);
+	check_not_listed("", "dev0");
+	check_not_listed(SET_UUID, "bdev0");
+	check_not_listed("by/uuid", DEV0_UUID);
+	check_not_listed("by/label", "data");
+	assert_non_null(strstr(show("status.json"), "\"closing\": true")); /* but one can see what holds it */
+}
+
+static void a_set_on_its_way_up_is_not_there_yet(void **state)
+{
+	w.set.state = CSET_STARTING;
+	check_not_listed("", SET_UUID);
+	check_not_listed("dev0", " cache@");
+	assert_non_null(strstr(show("status.json"), "\"sets\": []"));
+	w.set.state = CSET_STOPPING;
+	check_listed("", SET_UUID "/");
+	check_show(SET_UUID "/state", "stopping\n");
+	w.set.unregistering = true;
+	check_show(SET_UUID "/state", "detaching\n");
+	w.set.io_disable = true;
+	check_show(SET_UUID "/state", "failed\n");
+}
+
+static void odd_labels_get_no_link(void **state)
+{
+	static const char *const odd[] = { "", ".", "..", "a/b" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
+		memset(w.super[0].label, 0, LABEL_BYTES);
+		memcpy(w.super[0].label, odd[i], strlen(odd[i]));
+		check_text(odd[i], list("by/label"), "vol@ ");
+	}
+	memcpy(w.super[0].label, "vol", 4); /* twice */
+	check_text("twice", list("by/label"), "");
+	memcpy(w.super[0].label, "0123456789abcdef0123456789abcdef", 32); /* no terminator */
+	check_show("dev0/label", "0123456789abcdef0123456789abcdef\n");
+	check_listed("by/label", "0123456789abcdef0123456789abcdef@");
+}
+
+/* --- errors -------------------------------------------------------------------------------------------------------------- */
+
+static void common_errors_have_the_right_number(void **state)
+{
+	char big[BCF_CTL_STORE_BYTES + 1];
+
+	memset(big, '1', sizeof(big));
+	check_show("register", "EACCES");
+	check_show("dev0", "EISDIR");
+	check_show("dev0/bcache", "EINVAL");
+	check_show("nothing", "ENODEV");
+	check_store("dev0/state", "x", -EACCES);
+	check_store("dev0/io_errors", "0", -EACCES);
+	check_store("dev0", "x", -EISDIR);
+	assert_int_equal(store_bytes("dev0/io_disable", big, sizeof(big)), -E2BIG);
+	check_show("dev0/io_disable", "0\n"); /* nothing was executed */
+	check_store("dev0/stop", "", 0);
+	assert_string_equal(w.calls, ""); /* nor here */
+	w.b.stopping = true;
+	check_store("dev0/stop", "1", -EBUSY);
+	check_store("register", "/data/x", -EBUSY);
+	assert_string_equal(w.calls, "");
+	check_show("dev0/io_disable", "0\n"); /* reading goes on */
+}
+
+static void last_error_says_what_when_and_why(void **state)
+{
+	check_show("last_error", "\n");
+	check_store("dev0/writeback_delay", "4M", -EINVAL);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 1 dev0/writeback_delay: EINVAL: expected a decimal number\n");
+	check_store("dev0/writeback_delay", "5", 0);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 1 dev0/writeback_delay: EINVAL: expected a decimal number\n");
+	check_store("dev0/writeback_delay", "99999999999999999999", -ERANGE);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 2 dev0/writeback_delay: ERANGE: number too large\n");
+	check_store(SET_UUID "/errors", "explode", -EINVAL);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 3 " SET_UUID "/errors: EINVAL: expected one of: unregister panic\n");
+	check_store("dev7/label", "x", -ENODEV);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 4 dev7/label: ENODEV: No such device\n");
+	w.result = -EBADMSG;
+	check_store("register", "  /data/ssd.img\n", -EINVAL);
+	check_show("last_error", "2026-01-31T12:00:00.000Z 5 register: EINVAL: /data/ssd.img: Bad checksum\n");
+	check_store("register", "/a\nb", -EINVAL); /* stays one line */
+	check_show("last_error", "2026-01-31T12:00:00.000Z 6 register: EINVAL: /a b: Bad checksum\n");
+}
+
+/* --- global files -------------------------------------------------------------------------------------------------------- */
+
+static void register_maps_errors_as_the_kernel_does(void **state)
+{
+	static const struct {
+		int result, want;
+	} cases[] = {
+		{ 0, 0 }, { -EEXIST, -EINVAL }, { -EBUSY, -EINVAL }, { -EBADMSG, -EINVAL }, { -EUCLEAN, -EINVAL }, { -ENOENT, -EINVAL },
+		{ -ENODEV, -ENODEV }, { -ENOMEM, -ENOMEM }, { -EPERM, -EPERM }, { -EDEADLK, -EDEADLK }, { -ESHUTDOWN, -EBUSY }, { -EINTR, -EINTR },
+		{ -EIO, -EINVAL },
+	};
+	char long_path[BCF_CTL_STORE_BYTES];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		w.result = cases[i].result;
+		check_case("register", store("register", "/x"), cases[i].want);
+		check_case("register_quiet", store("register_quiet", "/x"), cases[i].want);
+	}
+	w.result = 0;
+	w.calls[0] = '\0';
+	check_store("register", " /data/a b.img \n", 0);
+	check_store("register_quiet", "/data/c\n", 0);
+	check_store("register", "data/relative", -EINVAL);
+	check_store("register", "\n", -EINVAL);
+	assert_string_equal(w.calls, "register(/data/a b.img)register(/data/c,quiet)");
+	memset(long_path, 'x', sizeof(long_path));
+	long_path[0] = '/';
+	assert_int_equal(store_bytes("register", long_path, sizeof(long_path)), 0);
+}
+
+static void pendings_cleanup_stops_only_what_waits(void **state)
+{
+	w.d[1].running = true; /* runs uncached */
+	check_store("pendings_cleanup", "1", 0);
+	assert_string_equal(w.calls, "");
+	check_store("pendings_cleanup", "all\n", 0);
+	assert_string_equal(w.calls, "stop(dev1)");
+	world_new(NULL);
+	check_store("pendings_cleanup", "1", 0);
+	assert_string_equal(w.calls, "stop(dev1)");
+	world_new(NULL);
+	memcpy(w.super[1].set_uuid, w.set_super.set_uuid, 16); /* its set is here: not pending */
+	check_store("pendings_cleanup", "1", 0);
+	assert_string_equal(w.calls, "");
+}
+
+static void version_names_the_superblock(void **state)
+{
+	check_show("version", "bcache-fuse " BCF_VERSION " sb=6\n");
+}
+
+/* --- devices ------------------------------------------------------------------------------------------------------------- */
+
+static void identity_of_a_device(void **state)
+{
+	check_show("dev0/state", "dirty\n");
+	check_show("dev1/state", "clean\n");
+	super_set_state(&w.super[1], BDEV_STATE_STALE);
+	check_show("dev1/state", "inconsistent\n");
+	super_set_state(&w.super[1], BDEV_STATE_NONE);
+	check_show("dev1/state", "no cache\n");
+	check_show("dev0/backing_dev_name", "hdd.img\n");
+	check_show("dev1/backing_dev_name", "vda\n");
+	check_show("dev1/backing_dev_path", "/data/other/vda\n");
+	check_show("dev0/backing_dev_uuid", DEV0_UUID "\n");
+	check_show("dev0/running", "1\n");
+	check_show("dev1/running", "0\n");
+	check_show("dev1/label", "\n");
+	check_show("dev2/label", "vol\n"); /* the kernel stored echo's newline */
+	check_show("dev0/size_bytes", "268427264\n");
+	check_show("dev2/size", "4.0M\n");
+	w.d[0].writeback.dirty_sectors = w.d[1].writeback.dirty_sectors = 22327;
+	check_show("dev0/dirty_data", "10.9M\n");
+	check_show("dev1/dirty_data", "0.0k\n"); /* unattached */
+}
+
+static void stripe_size_is_at_least_four_mebibytes(void **state)
+{
+	static const struct {
+		uint32_t optimal_sectors;
+		const char *want;
+	} cases[] = { { 0, "1.0T\n" }, { 128, "4.0M\n" }, { 6144, "6.0M\n" }, { 16384, "8.0M\n" }, { 5000, "4.8M\n" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		w.backing[0].optimal_io_sectors = cases[i].optimal_sectors;
+		check_show("dev0/stripe_size", cases[i].want);
+	}
+}
+
+static void labels_are_stored_where_they_belong(void **state)
+{
+	check_store("dev0/label", "my disk\n", 0);
+	check_show("dev0/label", "my disk\n");
+	check_store("dev0/label", "\n", 0);
+	check_show("dev0/label", "\n");
+	check_store("dev2/label", "vol two\n", 0);
+	check_show("dev2/label", "vol two\n");
+	assert_string_equal(w.calls, "set_label(dev0,my disk)set_label(dev0,)set_label(dev2,vol two)");
+	assert_int_equal(w.d[0].holds + w.d[2].holds, 0); /* no reference is left */
+}
+
+static void gone_while_waiting(void) { w.d[1].closing = true; }
+
+static void attach_finds_the_set(void **state)
+{
+	check_store("dev1/attach", SET_UUID "\n", 0);
+	assert_string_equal(w.calls, "attach(dev1," SET_UUID ")");
+	w.result = -EINVAL;
+	check_store("dev0/attach", SET_UUID, -EINVAL);
+	assert_non_null(strstr(w.b.last_error, "dev0/attach: EINVAL: already attached"));
+	w.calls[0] = '\0';
+	check_store("dev1/attach", OTHER_UUID, -ENOENT);
+	check_store("dev1/attach", "1111", -EINVAL);
+	w.on_lock = gone_while_waiting;
+	check_store("dev1/attach", SET_UUID, -ENODEV);
+	assert_string_equal(w.calls, "");
+	assert_null(w.b.admin.owner);
+	assert_int_equal(w.d[0].holds + w.d[1].holds, 0);
+}
+
+static void running_starts_a_device_once(void **state)
+{
+	check_store("dev0/running", "0", 0);
+	assert_string_equal(w.calls, "");
+	check_show("dev0/running", "1\n");
+	check_store("dev0/running", "1", -EBUSY);
+	check_store("dev1/running", "1\n", 0);
+	assert_string_equal(w.calls, "run(dev0)run(dev1)");
+	w.result = -EIO;
+	check_store("dev1/running", "2", -EIO);
+	assert_null(w.b.admin.owner);
+}
+
+static void detach_and_stop_need_no_value(void **state)
+{
+	check_store("dev1/detach", "x", 0); /* not attached: fine */
+	check_store("dev0/detach", "1", 0);
+	check_store("dev0/detach", "1", 0); /* once is enough */
+	check_store("dev0/stop", "whatever", 0);
+	assert_string_equal(w.calls, "detach(dev0)stop(dev0)");
+	check_store("dev0/stop", "1", -ENODEV);
+}
+
+static void cache_mode_is_written(void **state)
+{
+	check_store("dev1/cache_mode", "writearound\n", 0);
+	check_show("dev1/cache_mode", "writethrough writeback [writearound] none\n");
+	w.result = -EIO;
+	check_store("dev1/cache_mode", "none", -EIO);
+	check_show("dev1/cache_mode", "writethrough writeback [writearound] none\n");
+	assert_int_equal(w.d[1].holds, 0);
+}
+
+static void writeback_running_needs_a_set(void **state)
+{
+	check_store("dev1/writeback_running", "1", 0);
+	check_show("dev1/writeback_running", "0\n");
+	check_store("dev0/writeback_running", "0", 0);
+	check_show("dev0/writeback_running", "0\n");
+	check_store("dev0/writeback_delay", "0", 0);
+	check_store("dev1/writeback_delay", "0", 0);
+	check_store("dev0/writeback_percent", "0", 0);
+	assert_string_equal(w.calls, "wake(dev0)wake(dev0)wake(dev0)");
+	check_store("dev0/flush", "1", 0);
+	check_store("dev1/flush", "1", -ENOTCONN);
+	assert_int_equal(w.d[0].holds, 0);
+}
+
+static void rate_debug_has_seven_exact_lines(void **state)
+{
+	struct writeback *wb = &w.d[0].writeback;
+
+	wb->dirty_sectors = 22327;
+	wb->rate = (struct rate_state){ .rate = 8, .next_ns = NOW_NS - 21840 * NS_PER_MS, .target = 26112, .proportional = -92 };
+	check_show("dev0/writeback_rate_debug", "rate:\t\t4.0k/sec\ndirty:\t\t10.9M\ntarget:\t\t12.7M\nproportional:\t-46.0k\n"
+						"integral:\t0.0k\nchange:\t\t0.0k/sec\nnext io:\t-21840ms\n");
+	assert_int_equal(strlen(show("dev0/writeback_rate_debug")), 117); /* as measured */
+	wb->running = false;
+	check_show("dev0/writeback_rate_debug", "rate:\t\t0.0k/sec\ndirty:\t\t10.9M\ntarget:\t\t12.7M\nproportional:\t0.0k\n"
+						"integral:\t0.0k\nchange:\t\t0.0k/sec\nnext io:\t0ms\n");
+}
+
+static void statistics_of_devices_and_sets(void **state)
+{
+	stat_add(&w.d[0].stats, STAT_HITS, 2009);
+	stat_add(&w.d[0].stats, STAT_MISSES, 494);
+	stat_add(&w.set.stats, STAT_BYPASSED_SECTORS, MIB(200) / 512); /* more than the kernel can count */
+	check_show("dev0/stats_total/cache_hits", "2009\n");
+	check_show("dev0/stats_total/cache_hit_ratio", "80\n");
+	check_show(SET_UUID "/stats_total/bypassed", "200.0M\n");
+	bcf_stats_tick(&w.b);
+	check_show("dev0/stats_five_minute/cache_hits", "1946\n");
+	check_show("dev0/stats_five_minute/cache_misses", "478\n"); /* both as measured */
+	check_show(SET_UUID "/stats_five_minute/bypassed", "193.7M\n");
+	check_show(SET_UUID "/stats_hour/bypassed", "200.0M\n");
+	check_store("dev0/clear_stats", "1", 0);
+	check_show("dev0/stats_total/cache_hits", "0\n");
+	check_show("dev0/stats_day/cache_hits", "2009\n");
+	w.set.writeback_keys_done = 5;
+	w.set.gc.last.nodes = 3;
+	check_store(SET_UUID "/clear_stats", "1", 0);
+	check_show(SET_UUID "/stats_total/bypassed", "0.0k\n");
+	check_show(SET_UUID "/internal/writeback_keys_done", "0\n");
+	check_show(SET_UUID "/internal/btree_nodes", "3\n"); /* not a counter */
+}
+
+/* --- sets ---------------------------------------------------------------------------------------------------------------- */
+
+static void set_files_show_the_set(void **state)
+{
+	w.set.gc.last = (struct gc_stats){ .nodes = 1, .keys = 100, .key_bytes = 70780, .data_sectors = 800 };
+	w.root.level = 2;
+	check_show(SET_UUID "/block_size", "0.5k\n");
+	check_show(SET_UUID "/bucket_size", "128.0k\n");
+	check_show(SET_UUID "/size_bytes", "134217728\n");
+	check_show(SET_UUID "/cache_available_percent", "89\n");
+	check_show(SET_UUID "/average_key_size", "4.0k\n");
+	check_show(SET_UUID "/btree_cache_size", "128.0k\n");
+	check_show(SET_UUID "/tree_depth", "2\n");
+	check_show(SET_UUID "/congested", "0.0k\n");
+	check_show(SET_UUID "/internal/active_journal_entries", "6\n");
+	check_show(SET_UUID "/internal/btree_used_percent", "54\n");
+	check_show(SET_UUID "/internal/cutoff_writeback", "40\n");
+	check_show(SET_UUID "/internal/feature_compat", "");
+	check_show(SET_UUID "/internal/feature_ro_compat", "");
+	check_show(SET_UUID "/internal/feature_incompat", "large_bucket\n");
+	w.set_super.version = SUPER_CACHE_FEATURES;
+	w.set_super.feature_incompat = FEATURE_INCOMPAT_LOG_LARGE_BUCKET;
+	check_show(SET_UUID "/internal/feature_incompat", "[large_bucket]\n");
+	w.set.gc.last = (struct gc_stats){};
+	check_show(SET_UUID "/average_key_size", "0.0k\n"); /* before the first gc */
+	w.root.level = 0;
+	w.set.g.node_sectors = 8;
+	check_show(SET_UUID "/root_usage_percent", "19\n"); /* 33 live keys of 24 bytes in 4096 */
+	w.set.btree.root = NULL;
+	check_show(SET_UUID "/root_usage_percent", "0\n");
+	check_show(SET_UUID "/tree_depth", "0\n");
+}
+
+static void congestion_shows_a_threshold(void **state)
+{
+	w.set.congestion.value = -1024;
+	w.set.congestion.last_ns = NOW_NS - 640ull * 1024 * 1024;
+	check_show(SET_UUID "/congested", "512.0k\n");
+	check_store(SET_UUID "/congested_read_threshold_us", "0", 0);
+	check_store(SET_UUID "/congested_write_threshold_us", "0", 0);
+	check_show(SET_UUID "/congested", "0.0k\n");
+}
+
+static void time_statistics_are_truncated_to_their_unit(void **state)
+{
+	w.set.time_gc = (struct time_stats){ .count = 2, .average_frequency = 3999 * NS_PER_MS << 8, .average_duration = 6 * NS_PER_MS << 8,
+					     .max_duration = 9999999, .last = NOW_NS - 16500 * NS_PER_MS };
+	w.set.time_sort = (struct time_stats){ .count = 1, .average_duration = 1053999ull << 8, .max_duration = 3139 * NS_PER_US,
+					       .last = NOW_NS - 19064 * NS_PER_MS };
+	check_show(SET_UUID "/internal/btree_gc_average_frequency_sec", "3\n");
+	check_show(SET_UUID "/internal/btree_gc_average_duration_ms", "6\n");
+	check_show(SET_UUID "/internal/btree_gc_max_duration_ms", "9\n");
+	check_show(SET_UUID "/internal/btree_gc_last_sec", "16\n");
+	check_show(SET_UUID "/internal/btree_sort_average_frequency_ms", "0\n");
+	check_show(SET_UUID "/internal/btree_sort_average_duration_us", "1053\n");
+	check_show(SET_UUID "/internal/btree_sort_max_duration_us", "3139\n");
+	check_show(SET_UUID "/internal/btree_sort_last_ms", "19064\n");
+	check_show(SET_UUID "/internal/btree_split_last_sec", "-1\n");
+	check_show(SET_UUID "/internal/btree_read_last_ms", "-1\n");
+}
+
+static void set_actions_reach_their_modules(void **state)
+{
+	check_store(SET_UUID "/internal/trigger_gc", "1", 0);
+	check_store(SET_UUID "/internal/prune_cache", "0", 0);
+	check_store(SET_UUID "/internal/prune_cache", "320", 0);
+	check_store(SET_UUID "/internal/prune_cache", "x", -EINVAL);
+	check_store(SET_UUID "/internal/btree_shrinker_disabled", "1", 0);
+	check_store(SET_UUID "/internal/prune_cache", "320", 0);
+	check_store(SET_UUID "/gc_wait", "1", 0);
+	check_store(SET_UUID "/sync", "1", 0);
+	check_store(SET_UUID "/stop", "1", 0);
+	check_store(SET_UUID "/unregister", "1", 0);
+	assert_string_equal(w.calls, "gc_trigger()btree_shrink(1)btree_shrink(10)gc_run()journal_flush()blk_flush(/data/ssd.img)"
+				     "cset_stop(stop)cset_stop(unregister)");
+}
+
+/* R1.1, I-26 */
+static void synchronous_is_never_cleared(void **state)
+{
+	check_store(SET_UUID "/synchronous", "1", 0);
+	check_store(SET_UUID "/synchronous", "0", -EBUSY); /* a volume */
+	assert_non_null(strstr(w.b.last_error, "flash-only volume"));
+	memset(&w.uuids[3], 0, sizeof(w.uuids[3]));
+	w.d[0].writeback.has_dirty = true;
+	check_store(SET_UUID "/synchronous", "0", -EBUSY);
+	assert_non_null(strstr(w.b.last_error, "a device has dirty data"));
+	w.d[0].writeback.has_dirty = false;
+	w.by_slot[0] = NULL;
+	check_store(SET_UUID "/synchronous", "0", -EBUSY);
+	assert_non_null(strstr(w.b.last_error, "not registered"));
+	w.by_slot[0] = &w.d[0];
+	check_store(SET_UUID "/synchronous", "0", -EOPNOTSUPP);
+	assert_true(super_sync(&w.set_super));
+	assert_string_equal(w.calls, "");
+}
+
+/* --- the cache device ---------------------------------------------------------------------------------------------------- */
+
+static void cache_files_show_the_cache(void **state)
+{
+	w.set.data_sectors_written = 28672;
+	w.set.btree_sectors_written = 185;
+	w.set.meta_sectors_written = 815;
+	w.set.io_errors = (3 << 20) + 12345;
+	check_show(SET_UUID "/cache0/nbuckets", "1024\n");
+	check_show(SET_UUID "/cache0/block_size", "0.5k\n");
+	check_show(SET_UUID "/cache0/bucket_size", "128.0k\n");
+	check_show(SET_UUID "/cache0/written", "14.0M\n");
+	check_show(SET_UUID "/cache0/btree_written", "92.5k\n");
+	check_show(SET_UUID "/cache0/metadata_written", "500.0k\n"); /* includes the btree's */
+	check_show(SET_UUID "/cache0/io_errors", "3\n");
+	check_store(SET_UUID "/cache0/clear_stats", "1", 0);
+	check_show(SET_UUID "/cache0/written", "0.0k\n");
+	check_show(SET_UUID "/cache0/metadata_written", "0.0k\n");
+	check_show(SET_UUID "/cache0/io_errors", "0\n");
+}
+
+static void cache_settings_are_kept_in_the_superblock(void **state)
+{
+	check_store(SET_UUID "/cache0/cache_replacement_policy", "lru", 0); /* no change, no write */
+	check_store(SET_UUID "/cache0/discard", "0", 0);
+	assert_string_equal(w.calls, "");
+	check_store(SET_UUID "/cache0/cache_replacement_policy", "random", 0);
+	check_store(SET_UUID "/cache0/discard", "1", 0);
+	check_show(SET_UUID "/cache0/discard", "1\n");
+	assert_string_equal(w.calls, "write_super(flags=9)write_super(flags=11)");
+	w.cache.can_discard = false;
+	check_show(SET_UUID "/cache0/discard", "0\n"); /* stored, but the device cannot */
+	w.result = -EROFS;
+	check_store(SET_UUID "/cache0/cache_replacement_policy", "fifo", -EROFS);
+	check_show(SET_UUID "/cache0/cache_replacement_policy", "lru fifo [random]\n");
+}
+
+#define ZEROS31 "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
+
+static void priority_stats_have_the_exact_shape(void **state)
+{
+	/* Bucket 0 is the superblock's: whatever it says must not count. */
+	w.buckets[0] = (struct bucket){ .prio = 7, .mark = MARK_DIRTY, .sectors_used = 1 };
+	check_show(SET_UUID "/cache0/priority_stats", "Unused:\t\t99%\nClean:\t\t0%\nDirty:\t\t0%\nMetadata:\t0%\nAverage:\t0\n"
+						      "Sectors per Q:\t0\nQuantiles:\t[" ZEROS31 "]\n");
+	/* 64 clean buckets with priorities 32768 - 0 .. 32768 - 63; position 64 * i / 32 = 2 i. */
+	for (unsigned i = 0; i < 64; i++)
+		w.buckets[1 + i * 3 % 64 + 5] = (struct bucket){ .prio = (uint16_t)(PRIO_INITIAL - i), .mark = MARK_RECLAIMABLE, .sectors_used = 8 };
+	for (unsigned i = 0; i < 103; i++)
+		w.buckets[200 + i] = (struct bucket){ .prio = PRIO_BTREE, .mark = i < 93 ? MARK_DIRTY : MARK_METADATA, .sectors_used = 8 };
+	check_show(SET_UUID "/cache0/priority_stats", "Unused:\t\t83%\nClean:\t\t6%\nDirty:\t\t9%\nMetadata:\t0%\nAverage:\t31\n"
+						      "Sectors per Q:\t512\nQuantiles:\t[2 4 6 8 10 12 14 16 18 20 22 24 26 28 30 32 34 36 38 40 42 "
+						      "44 46 48 50 52 54 56 58 60 62]\n");
+	check_show(SET_UUID "/internal/buckets", "free 856\nclean 64\ndirty 93\nmetadata 10\nreserve_btree 0\nreserve_prio 0\nreserve_movinggc 0\n");
+}
+
+static void few_buckets_have_quantiles_too(void **state)
+{
+	w.buckets[9] = (struct bucket){ .prio = PRIO_INITIAL - 5, .sectors_used = 1 };
+	assert_non_null(strstr(show(SET_UUID "/cache0/priority_stats"), "Average:\t5\nSectors per Q:\t8\nQuantiles:\t[5 5 5"));
+}
+
+/* --- status.json --------------------------------------------------------------------------------------------------------- */
+
+static struct jvalue member(struct jvalue object, const char *key)
+{
+	struct jiter it = jiter_begin(object);
+
+	while (jiter_next(&it))
+		if (!strcmp(it.key, key))
+			return it.value;
+	fail_msg("no member %s", key);
+	return object;
+}
+
+static struct jvalue element(struct jvalue array, unsigned n)
+{
+	struct jiter it = jiter_begin(array);
+
+	while (jiter_next(&it))
+		if (!n--)
+			return it.value;
+	fail_msg("too few elements");
+	return array;
+}
+
+static void status_is_one_line_of_json_with_exact_numbers(void **state)
+{
+	char why_text[200];
+	struct printbuf why = PRINTBUF(why_text);
+	struct jvalue root, set, dev, cache;
+	struct json_doc *doc;
+	const char *text;
+
+	memcpy(w.super[0].label, "a \"b\"", 6);
+	w.d[0].writeback.dirty_sectors = 22327;
+	stat_add(&w.d[0].stats, STAT_BYPASSED_SECTORS, 34816);
+	text = show("status.json");
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	if (json_doc_parse("status.json", text, strlen(text), &doc, &why) < 0)
+		fail_msg("%s", why_text);
+	root = json_doc_root(doc);
+	assert_int_equal(jvalue_integer(member(root, "schema")), 1);
+	assert_string_equal(jvalue_string(member(root, "time")), "2026-01-31T12:00:00.000Z");
+	assert_int_equal(jvalue_integer(member(root, "uptime_ms")), 123456);
+	set = element(member(root, "sets"), 0);
+	assert_string_equal(jvalue_string(member(set, "uuid")), SET_UUID);
+	assert_string_equal(jvalue_string(member(set, "state")), "running");
+	assert_int_equal(jvalue_integer(member(set, "bucket_size")), 131072);
+	assert_int_equal(jvalue_integer(member(set, "in_use_percent")), 11);
+	assert_int_equal(jvalue_kind(member(member(member(set, "internal"), "btree_gc"), "last_ago_ns")), JVALUE_NULL);
+	assert_string_equal(jvalue_string(element(member(set, "bdevs"), 0)), "dev0");
+	assert_string_equal(jvalue_string(element(member(set, "volumes"), 0)), "dev2");
+	cache = element(member(set, "caches"), 0);
+	assert_string_equal(jvalue_string(member(cache, "path")), "/data/ssd.img");
+	assert_int_equal(jvalue_integer(member(member(cache, "buckets"), "free")), 1023);
+	dev = element(member(root, "devices"), 0);
+	assert_string_equal(jvalue_string(member(dev, "label")), "a \"b\"");
+	assert_string_equal(jvalue_string(member(dev, "uuid")), DEV0_UUID);
+	assert_string_equal(jvalue_string(member(dev, "set")), SET_UUID);
+	assert_string_equal(jvalue_string(member(dev, "cache_mode")), "writethrough");
+	assert_int_equal(jvalue_integer(member(dev, "dirty_data")), 11431424);
+	assert_int_equal(jvalue_integer(member(dev, "size")), 268427264);
+	assert_int_equal(jvalue_integer(member(member(dev, "stats_total"), "bypassed")), 17825792);
+	assert_int_equal(jvalue_integer(member(member(dev, "writeback"), "rate")), 524288);
+	assert_true(jvalue_bool(member(dev, "running")));
+	dev = element(member(root, "devices"), 1);
+	assert_int_equal(jvalue_kind(member(dev, "set")), JVALUE_NULL);
+	assert_int_equal(jvalue_kind(member(dev, "slot")), JVALUE_NULL);
+	dev = element(member(root, "devices"), 2);
+	assert_string_equal(jvalue_string(member(dev, "type")), "volume");
+	assert_string_equal(jvalue_string(member(dev, "uuid")), VOLUME_UUID);
+	json_doc_free(doc);
+}
+
+static void a_text_that_does_not_fit_is_an_error(void **state)
+{
+	char small[100];
+	struct printbuf pb = PRINTBUF(small);
+
+	assert_int_equal(bcf_ctl_show(&w.b, "status.json", &pb), -EFBIG);
+}
+
+#define TEST(fn) cmocka_unit_test_setup(fn, world_new)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(directories_list_what_they_hold),
+		TEST(a_listing_ends_when_it_is_told_to),
+		TEST(every_listed_name_can_be_looked_up),
+		TEST(lookups_know_modes_and_targets),
+		TEST(what_vanished_is_gone_at_once),
+		TEST(a_set_on_its_way_up_is_not_there_yet),
+		TEST(odd_labels_get_no_link),
+		TEST(common_errors_have_the_right_number),
+		TEST(last_error_says_what_when_and_why),
+		TEST(register_maps_errors_as_the_kernel_does),
+		TEST(pendings_cleanup_stops_only_what_waits),
+		TEST(version_names_the_superblock),
+		TEST(identity_of_a_device),
+		TEST(stripe_size_is_at_least_four_mebibytes),
+		TEST(labels_are_stored_where_they_belong),
+		TEST(attach_finds_the_set),
+		TEST(running_starts_a_device_once),
+		TEST(detach_and_stop_need_no_value),
+		TEST(cache_mode_is_written),
+		TEST(writeback_running_needs_a_set),
+		TEST(rate_debug_has_seven_exact_lines),
+		TEST(statistics_of_devices_and_sets),
+		TEST(set_files_show_the_set),
+		TEST(congestion_shows_a_threshold),
+		TEST(time_statistics_are_truncated_to_their_unit),
+		TEST(set_actions_reach_their_modules),
+		TEST(synchronous_is_never_cleared),
+		TEST(cache_files_show_the_cache),
+		TEST(cache_settings_are_kept_in_the_superblock),
+		TEST(priority_stats_have_the_exact_shape),
+		TEST(few_buckets_have_quantiles_too),
+		TEST(status_is_one_line_of_json_with_exact_numbers),
+		TEST(a_text_that_does_not_fit_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
