@@ -236,7 +236,9 @@ int main(int argc, char **argv)
 	c.end_seed = c.next_seed + (argc - optind == 2 ? number(argv[optind + 1]) : 1);
 	uint64_t first = c.next_seed;
 
-	if (!options.trace)
+	if (options.trace)
+		setvbuf(stdout, NULL, _IOLBF, 0); /* in step with the log on stderr */
+	else
 		log_set_level(LOG_LEVEL_ERROR);
 	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stats == MAP_FAILED)

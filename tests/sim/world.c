@@ -316,7 +316,8 @@ static int boot_main(void *arg)
 {
 	struct boot *boot = arg;
 	struct world *w = boot->w;
-	struct bcf_options options = { .btree_cache_max_bytes = w->btree_cache_bytes, .ctx = w };
+	/* A stop that would have to be given up is one that hangs. */
+	struct bcf_options options = { .btree_cache_max_bytes = w->btree_cache_bytes, .shutdown_timeout_s = 365 * 24 * 3600, .ctx = w };
 
 	timer_init(&boot->hang, hangs);
 	timer_arm_ns(&boot->hang, HANG_NS);
