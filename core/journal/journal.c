@@ -88,11 +88,16 @@ void journal_unpin(struct journal *j, uint64_t seq)
 		wake_all(&j->work);
 }
 
-void journal_release_keys(struct journal *j, uint64_t seq)
+void journal_leave(struct journal *j)
 {
 	assert(j->nr_operations > 0);
 	if (j->nr_operations-- == j->max_operations)
 		wake_all(&j->space);
+}
+
+void journal_release_keys(struct journal *j, uint64_t seq)
+{
+	journal_leave(j);
 	journal_unpin(j, seq);
 }
 
@@ -165,6 +170,21 @@ int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq
 		j->buf[j->open_buf].dirty = true;
 		timer_arm_ns(&j->delay_timer, j->delay_ms * NS_PER_MS);
 	}
+	return 0;
+}
+
+int journal_admit(struct cset *c, bool wait)
+{
+	struct journal *j = &c->journal;
+
+	while (j->running && !j->silent && !fits(j, 0)) {
+		if (c->io_disable)
+			return -EROFS;
+		if (!wait)
+			return -EAGAIN;
+		wait_for_space(c);
+	}
+	j->nr_operations++;
 	return 0;
 }
 

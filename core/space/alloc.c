@@ -49,7 +49,6 @@ int alloc_init(struct cset *c)
 	wait_queue_init(&a->bucket_wait);
 	fmutex_init(&a->prio_lock);
 	wait_queue_init(&a->work);
-	fmutex_init(&a->prio_lock);
 	a->buckets = calloc(c->g.nr_buckets, sizeof(*a->buckets));
 	a->cap_candidates = 8 * n;
 	a->candidates = calloc(a->cap_candidates, sizeof(*a->candidates));

@@ -63,7 +63,6 @@ struct alloc {
 	int64_t rescale;	    /* sectors until all prios age by one */
 	struct fmutex prio_lock;    /* one prio write at a time: the allocator's, or the one at the set's end */
 	uint64_t prio_seq;
-	struct fmutex prio_lock;    /* one prio write at a time: the later snapshot must be the one that stays */
 	uint32_t *prio_buckets;	    /* the durable chain, in order */
 	uint32_t *prio_last;	    /* the chain before it, freed once the newer one is durable */
 	struct wait_queue bucket_wait; /* for a free bucket */
