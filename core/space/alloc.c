@@ -47,6 +47,7 @@ int alloc_init(struct cset *c)
 	uint32_t btree = max((uint32_t)c->journal.nr_buckets, (uint32_t)BTREE_RESERVE_MIN);
 
 	wait_queue_init(&a->bucket_wait);
+	fmutex_init(&a->prio_lock);
 	wait_queue_init(&a->work);
 	a->buckets = calloc(c->g.nr_buckets, sizeof(*a->buckets));
 	a->cap_candidates = 8 * n;
@@ -336,9 +337,9 @@ static void allocator(void *arg)
 {
 	struct cset *c = arg;
 	struct alloc *a = &c->alloc;
+	int r;
 
 	while (!alloc_ends(c)) {
-		distribute(c);
 		while (!alloc_ends(c)) {
 			if (!a->invalidate_needs_gc)
 				invalidate_some(c);
@@ -349,7 +350,12 @@ static void allocator(void *arg)
 				break;
 			wait_queue_wait(&a->work);
 		}
-		if (!alloc_ends(c) && prio_write(c, false) == -EAGAIN) {
+		if (alloc_ends(c))
+			break;
+		r = prio_write(c);
+		if (!r) {
+			distribute(c); /* and only then: the gens are durable (R3.1) */
+		} else if (r == -EAGAIN && !alloc_ends(c)) {
 			/* Cannot happen while chains recycle their own buckets; if it does, only a gc can help. */
 			a->invalidate_needs_gc = true;
 			gc_trigger(c);

@@ -61,6 +61,7 @@ struct alloc {
 	uint64_t fifo_cursor;
 	uint16_t min_prio;
 	int64_t rescale;	    /* sectors until all prios age by one */
+	struct fmutex prio_lock;    /* one prio write at a time: the allocator's, or the one at the set's end */
 	uint64_t prio_seq;
 	uint32_t *prio_buckets;	    /* the durable chain, in order */
 	uint32_t *prio_last;	    /* the chain before it, freed once the newer one is durable */
