@@ -2,6 +2,7 @@
 #pragma once
 /* The one place where libfuse and the FUSE protocol come in. Written for libfuse 3.14. */
 #define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
+#include <assert.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h> /* struct fuse_open_out, FOPEN_*: flags that libfuse 3.14 has no field for */
 

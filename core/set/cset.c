@@ -11,6 +11,7 @@
 #include "core/space/prio_io.h"
 
 #define IO_ERROR_SHIFT 20
+#define JOURNAL_ENTRIES_WANTED 64
 
 /* --- failing ----------------------------------------------------------------------------------------------------------- */
 
@@ -99,30 +100,40 @@ static void cset_free(struct cset *c)
 	free(c);
 }
 
-/* Fibers in the order in which they may still need each other: gc → nodes → allocator → journal. */
+/* Fibers in the order in which they may still need each other: gc → allocator → nodes → journal. */
 static void stop_fibers(struct cset *c)
 {
 	gc_stop(c);
+	alloc_stop(c);
 	if (!c->io_disable && c->btree.root)
 		ignore_result(btree_flush_all(c)); /* a failure has failed the set; replay does the rest */
 	if (!c->io_disable && c->state == CSET_STOPPING)
 		ignore_result(prio_write(c, false)); /* keeps the LRU order, and its entry leaves nothing to replay */
-	alloc_stop(c);
 	journal_stop(c);
 	btree_stop(c);
+}
+
+/*
+ * A new set: its journal is what we say now (format.md §12.2). Where 1/128 of the buckets would make a ring of a few entries, more: operations
+ * need room to get on while they hold entries (journal.h).
+ */
+static void choose_journal(struct cset *c)
+{
+	uint64_t blocks = c->g.bucket_sectors / c->g.block_sectors, entries = blocks > 1 ? blocks - 1 : 1;
+	uint64_t wanted = max(c->g.nr_buckets >> 7, div_round_up_u64(JOURNAL_ENTRIES_WANTED, entries));
+
+	wanted = max(c->g.nr_buckets >> 7, min(wanted, c->g.nr_buckets / 8));
+	c->super->keys = (uint16_t)clamp(wanted, 2ull, (uint64_t)JOURNAL_BUCKETS_MAX);
+	for (uint32_t i = 0; i < c->super->keys; i++)
+		c->super->d[i] = c->g.first_bucket + i;
 }
 
 static int cset_alloc_objects(struct cset *c)
 {
 	int r;
 
-	if (!super_sync(c->super)) { /* a new set: its journal is what we say now (format.md §12.2) */
-		uint64_t least = c->g.bucket_sectors == c->g.block_sectors ? 8 : 2;
-
-		c->super->keys = (uint16_t)clamp(c->g.nr_buckets >> 7, least, (uint64_t)JOURNAL_BUCKETS_MAX);
-		for (uint32_t i = 0; i < c->super->keys; i++)
-			c->super->d[i] = c->g.first_bucket + i;
-	}
+	if (!super_sync(c->super))
+		choose_journal(c);
 	r = journal_init(c);
 	if (!r)
 		r = alloc_init(c);

@@ -112,7 +112,7 @@ start_daemon() {
 }
 # The control tree answers, and the device is there if one was given. Never blocks on a mount that does not answer.
 is_ready() {
-	mountpoint -q "$MNT" && timeout 5 test -e "$MNT/.ctl/status.json" || return 1
+	mountpoint -q "$MNT" && timeout 5 test -e "$MNT/.ctl/last_error" || return 1
 	[ ! -e backing.img ] || [ -n "${NO_IMAGES:-}" ] || [ -n "${NO_DEVICE:-}" ] || timeout 5 test -e "$MNT/dev0"
 }
 

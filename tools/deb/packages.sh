@@ -24,7 +24,7 @@ probe() {
 	need gcc has "${CC:-gcc}"
 	need libc6-dev test -e /usr/include/stdio.h
 	need pkg-config has pkg-config
-	need libfuse3-dev pkg-config --exists 'fuse3 >= 3.10'
+	need libfuse3-dev pkg-config --exists 'fuse3 >= 3.14'
 	need liburing-dev pkg-config --exists liburing
 	need libjansson-dev pkg-config --exists jansson
 	need libssl-dev pkg-config --exists libcrypto
