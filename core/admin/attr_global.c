@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Control files at the root of the tree (control-files.md §3, §10.4). */
 #include "core/admin/attr.h"
+#include "core/admin/attr_path.h"
 #include "core/admin/log.h"
 #include "core/admin/status.h"
 
@@ -34,6 +35,11 @@ static FIBER_FN int register_path(const struct attr_object *o, const struct attr
 	if (path[0] != '/') {
 		pr(why, "'%s' is not an absolute path", path);
 		return -EINVAL;
+	}
+	/* Before anything looks at the file: a request to our own mount would wait for this very thread. */
+	if (o->b->options.avoid_dev && path_touches_dev(path, o->b->options.avoid_dev)) {
+		pr(why, "'%s' lies in our own mount", path);
+		return -EDEADLK;
 	}
 	r = bcf_register(o->b, path, quiet, why);
 	if (r < 0) {

@@ -58,6 +58,19 @@ static void put_key_pins(struct cset *c, const struct bkey *k)
 			bucket_unpin(ptr_bucket(c, k->ptr[i]));
 }
 
+/* Make room at pos, with the pending key in it. A journalled operation has been admitted already. */
+static int replace_admitted(struct cset *c, struct bpos pos, struct pending_insert *pending, uint64_t journal_seq)
+{
+	int r = journal_seq ? 0 : journal_admit(c, true);
+
+	if (r < 0)
+		return r;
+	r = bnode_replace(c, pos, 0, pending, true, leaf_still_full);
+	if (!journal_seq)
+		journal_leave(&c->journal);
+	return r;
+}
+
 /* Insert k, part by part if it crosses leaf bounds. Sets *any if some of it went in. */
 static int insert_key(struct cset *c, struct bkey *k, uint64_t journal_seq, const struct bkey *replace, bool *any)
 {
@@ -75,7 +88,7 @@ static int insert_key(struct cset *c, struct bkey *k, uint64_t journal_seq, cons
 		if (!leaf_ready(n, BKEYS_INSERT_ROOM)) {
 			struct pending_insert pending = { .k = k, .replace = replace, .journal_seq = journal_seq };
 
-			r = bnode_replace(c, bkey_start_pos(k), 0, &pending, true, leaf_still_full);
+			r = replace_admitted(c, bkey_start_pos(k), &pending, journal_seq);
 			if (r < 0)
 				return r;
 			*any |= pending.any;
@@ -144,7 +157,7 @@ int btree_make_room(struct cset *c, struct bpos pos, uint32_t words)
 		/* A node of one block is full as soon as it is written: nothing can be appended to it, ever. */
 		if (bnode_blocks(n) < 2)
 			return -ENOSPC;
-		r = bnode_replace(c, pos, 0, NULL, true, leaf_still_full);
+		r = replace_admitted(c, pos, NULL, 0);
 		if (r < 0)
 			return r;
 	}
@@ -152,5 +165,11 @@ int btree_make_room(struct cset *c, struct bpos pos, uint32_t words)
 
 int btree_rewrite(struct cset *c, struct bpos pos, unsigned level, bool wait)
 {
-	return bnode_replace(c, pos, level, NULL, wait, NULL);
+	int r = journal_admit(c, wait);
+
+	if (r < 0)
+		return r;
+	r = bnode_replace(c, pos, level, NULL, wait, NULL);
+	journal_leave(&c->journal);
+	return r;
 }

@@ -8,8 +8,13 @@
 #include "core/set/cset.h"
 
 #define PINS_MIN 32768u
-#define ENTRIES_PER_OPERATION 8
-#define TINY_RING_ENTRIES 64 /* below this, appends are kept to a key or two, so that none needs many root changes to get in */
+/*
+ * An admitted operation may need one root change, so one entry, per key to get in (nodes of one block), while its pin holds the ring. So
+ * both the operations and the keys of each are limited to a share of the ring. Only tiny rings notice.
+ */
+#define ENTRIES_PER_OPERATION 16
+#define ENTRIES_PER_KEY 16
+#define TINY_RING_ENTRIES 128 /* below this, entries are kept to one block */
 
 static void delay_expired(struct timer *t)
 {
@@ -83,11 +88,16 @@ void journal_unpin(struct journal *j, uint64_t seq)
 		wake_all(&j->work);
 }
 
-void journal_release_keys(struct journal *j, uint64_t seq)
+void journal_leave(struct journal *j)
 {
 	assert(j->nr_operations > 0);
 	if (j->nr_operations-- == j->max_operations)
 		wake_all(&j->space);
+}
+
+void journal_release_keys(struct journal *j, uint64_t seq)
+{
+	journal_leave(j);
 	journal_unpin(j, seq);
 }
 
@@ -114,7 +124,7 @@ uint32_t journal_append_max_words(const struct cset *c)
 {
 	uint32_t words = (uint32_t)((geometry_block_bytes(&c->g) - sizeof(struct jset)) / 8);
 
-	return ring_entries(&c->journal) < TINY_RING_ENTRIES ? BKEY_WORDS_MAX : words;
+	return (uint32_t)clamp(ring_entries(&c->journal) / ENTRIES_PER_KEY * 3, (uint64_t)BKEY_WORDS_MAX, (uint64_t)words);
 }
 
 static bool fits(const struct journal *j, uint32_t words)
@@ -160,6 +170,21 @@ int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq
 		j->buf[j->open_buf].dirty = true;
 		timer_arm_ns(&j->delay_timer, j->delay_ms * NS_PER_MS);
 	}
+	return 0;
+}
+
+int journal_admit(struct cset *c, bool wait)
+{
+	struct journal *j = &c->journal;
+
+	while (j->running && !j->silent && !fits(j, 0)) {
+		if (c->io_disable)
+			return -EROFS;
+		if (!wait)
+			return -EAGAIN;
+		wait_for_space(c);
+	}
+	j->nr_operations++;
 	return 0;
 }
 

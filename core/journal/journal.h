@@ -129,6 +129,12 @@ static inline void journal_pin(struct journal *j, uint64_t seq)
 }
 void journal_unpin(struct journal *j, uint64_t seq);
 void journal_release_keys(struct journal *j, uint64_t seq);
+/*
+ * The same admission without keys, around a structural change that nothing journalled asks for (fills, gc): its entry must not take the ring's
+ * last room from operations that hold pins. -EAGAIN: !wait and no room. -EROFS: the set failed.
+ */
+FIBER_FN MUST_CHECK int journal_admit(struct cset *c, bool wait);
+void journal_leave(struct journal *j);
 static inline uint64_t journal_active_entries(const struct journal *j) { return j->seq - j->oldest_seq + 1; }
 /* Write the open entry if it holds keys, stop the writer. */
 FIBER_FN void journal_stop(struct cset *c);

@@ -100,15 +100,15 @@ static void cset_free(struct cset *c)
 	free(c);
 }
 
-/* Fibers in the order in which they may still need each other: gc → nodes → allocator → journal. */
+/* Fibers in the order in which they may still need each other: gc → allocator → nodes → journal. */
 static void stop_fibers(struct cset *c)
 {
 	gc_stop(c);
+	alloc_stop(c);
 	if (!c->io_disable && c->btree.root)
 		ignore_result(btree_flush_all(c)); /* a failure has failed the set; replay does the rest */
 	if (!c->io_disable && c->state == CSET_STOPPING)
 		ignore_result(prio_write(c, false)); /* keeps the LRU order, and its entry leaves nothing to replay */
-	alloc_stop(c);
 	journal_stop(c);
 	btree_stop(c);
 }

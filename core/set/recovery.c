@@ -281,8 +281,11 @@ int cset_first_start(struct cset *c, struct printbuf *why)
 	/* Journalling does nothing yet, so no entry exists before the whole skeleton does. */
 	if (!r)
 		r = prio_write(c, true);
-	if (!r)
+	if (!r) { /* the first chain had no predecessor to give its place back: without this, no second one could ever be written */
+		alloc_fill_reserves_at_start(c);
+		alloc_wake(c);
 		r = uuid_table_write(c);
+	}
 	if (!r)
 		r = btree_new_root(c);
 	if (!r)

@@ -31,7 +31,7 @@ static const char usage[] =
 	"  --every-cut    each world with every --cut-at there is\n"
 	"  --outcomes N   of each power cut (the seed says)\n"
 	"  --jobs N       worlds at a time (1)\n"
-	"  --trace        print what happens\n"
+	"  --trace        print what happens; --trace-io: each bio, too\n"
 	"  --here         no process per world: for debuggers\n";
 
 static struct world_stats *stats; /* shared with all processes */
@@ -185,7 +185,7 @@ int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
 		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
-		{ "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
+		{ "trace-io", 0, NULL, 'T' }, { "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
 		{ "help", 0, NULL, 'h' },    { 0 },
 	};
 	struct campaign c = { .nr_jobs = 1 };
@@ -216,6 +216,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			options.trace = true;
+			break;
+		case 'T':
+			options.trace = options.trace_io = true;
 			break;
 		case 'H':
 			here = true;

@@ -97,7 +97,7 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 	if (r != (int64_t)len)
 		world_fail(w, "dev%u: read of %llu+%llu returns %lld", dev, (unsigned long long)offset, (unsigned long long)len, (long long)r);
 	else if (model_read_end(w->model[dev], &read, offset, mem, len, &why) < 0)
-		world_fail(w, "wrong data, client %u, read of %llu+%llu: %s", c->id, (unsigned long long)offset, (unsigned long long)len, text);
+		world_fail_data(w, dev, offset, len, text);
 }
 
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,17 +156,104 @@ void world_free(struct world *w)
 
 /* --- inside --------------------------------------------------------------------------------------------------------- */
 
+/* --trace-io: a device that prints each bio and hands it on. */
+struct tracer {
+	struct blkdev dev;
+	struct blkdev *lower;
+	struct world *w;
+};
+struct traced_bio {
+	struct bio lower;
+	struct bio *upper;
+	uint64_t number;
+};
+
+static void trace_bio(const struct traced_bio *t, const char *what)
+{
+	static const char *const names[] = { "read", "write", "flush", "zero", "discard" };
+	const struct bio *b = t->upper;
+
+	world_trace(container_of(b->dev, struct tracer, dev)->w, "    bio %llu %s: %s %s %llu+%llu%s%s", (unsigned long long)t->number, what,
+		    b->dev->path, names[b->op], (unsigned long long)b->sector, (unsigned long long)b->nr_sectors,
+		    b->flags & BIO_PREFLUSH ? " preflush" : "", b->flags & BIO_FUA ? " fua" : "");
+}
+
+static void traced_done(struct bio *bio)
+{
+	struct traced_bio *t = container_of(bio, struct traced_bio, lower);
+	struct bio *upper = t->upper;
+	int error = bio->error;
+
+	trace_bio(t, "done");
+	free(t);
+	bio_end(upper, error);
+}
+
+static void traced_submit(struct bio *bio)
+{
+	static uint64_t number;
+	struct tracer *tracer = container_of(bio->dev, struct tracer, dev);
+	struct traced_bio *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		abort();
+	t->upper = bio;
+	t->number = ++number;
+	t->lower = *bio;
+	t->lower.dev = tracer->lower;
+	t->lower.done = traced_done;
+	trace_bio(t, "begins");
+	blk_submit(&t->lower);
+}
+
+static void traced_close(struct blkdev *dev)
+{
+	struct tracer *tracer = container_of(dev, struct tracer, dev);
+
+	blk_close(tracer->lower);
+	free(tracer->dev.path);
+	free(tracer);
+}
+
+static void trace_device(struct world *w, struct blkdev **dev)
+{
+	static const struct blkdev_ops ops = { .submit = traced_submit, .close = traced_close };
+	struct tracer *tracer = calloc(1, sizeof(*tracer));
+
+	if (!tracer)
+		abort();
+	tracer->dev = **dev;
+	tracer->dev.path = strdup((*dev)->path);
+	tracer->dev.ops = &ops;
+	tracer->lower = *dev;
+	tracer->w = w;
+	*dev = &tracer->dev;
+}
+
+static struct blk_sim *find_disk(struct world *w, const char *path)
+{
+	if (!strcmp(path, w->cache.path))
+		return w->cache.sim;
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		if (!strcmp(path, w->backing[i].path))
+			return w->backing[i].sim;
+	return NULL;
+}
+
 static int open_disk(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
 {
 	struct world *w = b->options.ctx;
+	struct blk_sim *disk = find_disk(w, path);
+	int r;
 
-	if (!strcmp(path, w->cache.path))
-		return blk_sim_open(w->cache.sim, false, ret);
-	for (unsigned i = 0; i < w->nr_backing; i++)
-		if (!strcmp(path, w->backing[i].path))
-			return blk_sim_open(w->backing[i].sim, false, ret);
-	pr(why, "no disk %s", path);
-	return -ENOENT;
+	if (!disk) {
+		pr(why, "no disk %s", path);
+		return -ENOENT;
+	}
+	r = blk_sim_open(disk, false, ret);
+	if (r == 0 && w->options.trace_io)
+		trace_device(w, ret);
+	return r;
 }
 
 /* Registered, running or not. */
@@ -200,6 +288,53 @@ int world_ctl(struct world *w, int dev, const char *path, const char *text)
 	assert(!strncmp(path, "%s", 2));
 	snprintf(full, sizeof(full), "%s%s", owner, path + 2);
 	return bcf_ctl_store(w->bcf, full, text, strlen(text));
+}
+
+struct extent_list {
+	struct world *w;
+	struct printbuf text;
+	uint64_t start, end;
+};
+
+static bool list_extent(void *ctx, const struct bkey *k)
+{
+	struct extent_list *l = ctx;
+	uint64_t begin = bkey_start(k);
+
+	pr(&l->text, "; extent %llu+%u%s", (unsigned long long)begin, bkey_size(k), bkey_dirty(k) ? " dirty" : "");
+	for (unsigned i = 0; i < bkey_ptrs(k); i++) {
+		uint64_t at = ptr_sector(k->ptr[i]) + max(l->start, begin) - begin, word;
+		char sector[SECTOR_BYTES];
+
+		blk_sim_peek(l->w->cache.sim, at, sector, 1);
+		memcpy(&word, sector, sizeof(word));
+		pr(&l->text, " at cache sector %llu gen %u (bucket %llu), holding %016llx", (unsigned long long)at, ptr_gen(k->ptr[i]),
+		   (unsigned long long)geometry_bucket(&world_cset(l->w)->g, at), (unsigned long long)word);
+	}
+	return true;
+}
+
+void world_fail_data(struct world *w, unsigned dev, uint64_t offset, size_t len, const char *text)
+{
+	static char extents[2000];
+	struct extent_list l = {
+		.w = w, .text = PRINTBUF(extents), .start = offset / SECTOR_BYTES, .end = div_round_up_u64(offset + len, SECTOR_BYTES),
+	};
+	const char *named = strstr(text, "sector ");
+	struct bdev *d = find_bdev(w, dev);
+
+	if (named) { /* just the one that is wrong */
+		l.start = strtoull(named + strlen("sector "), NULL, 10);
+		l.end = l.start + 1;
+	}
+	if (d) { /* the index counts from the start of the backing device */
+		l.start += d->data_offset;
+		l.end += d->data_offset;
+	}
+	if (d && d->set && btree_for_each_extent(d->set, d->inode, l.start, l.end, list_extent, &l) < 0)
+		pr(&l.text, "; the index cannot be read");
+	world_fail(w, "wrong data, read of %llu+%zu: %s (cache_mode %s, state %s%s)", (unsigned long long)offset, len, text,
+		   d ? cache_mode_names[bdev_cache_mode(d)] : "gone", d ? bdev_state_names[bdev_state(d)] : "gone", extents);
 }
 
 static void register_disk(struct world *w, const struct world_disk *disk)
@@ -288,7 +423,7 @@ void world_verify(struct world *w)
 			if (r != (int64_t)len)
 				world_fail(w, "dev%u: read of %llu+%llu returns %lld", i, (unsigned long long)at, (unsigned long long)len, (long long)r);
 			else if (model_read_end(w->model[i], &read, at, buf, len, &why) < 0)
-				world_fail(w, "wrong data: %s", text);
+				world_fail_data(w, i, at, len, text);
 		}
 	free(buf);
 	if (!world_failed(w) && c && btree_check(c, &why) < 0)

@@ -43,7 +43,7 @@ struct world_options {
 	unsigned nr_ops;	/* of the clients, in all boots together */
 	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
-	bool trace;
+	bool trace, trace_io;
 };
 
 enum world_phase { WORLD_OFF, WORLD_STARTING, WORLD_UP, WORLD_STOPPING };
@@ -91,6 +91,9 @@ struct bdev *world_bdev(struct world *w, unsigned i);
 struct cset *world_cset(struct world *w);
 /* One write to a control file; path may contain %s for the device's name (dev >= 0) or the set's uuid (dev < 0). */
 FIBER_FN int world_ctl(struct world *w, int dev, const char *path, const char *text);
+
+/* Wrong data were read from dev: fail, with what the index and the disks have there. */
+FIBER_FN void world_fail_data(struct world *w, unsigned dev, uint64_t offset_bytes, size_t len_bytes, const char *text);
 
 /* Read every device to its end, in pieces of random size; then btree_check. */
 FIBER_FN void world_verify(struct world *w);

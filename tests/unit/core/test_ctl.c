@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The shape of the tree, and what its files do: control-files.md §2-§10. */
+#include <sys/stat.h>
+#include <unistd.h>
+#include "core/admin/attr_path.h"
 #include "core/admin/json.h"
 #include "tests/unit/core/attr_world.h"
 
@@ -253,6 +256,32 @@ static void register_maps_errors_as_the_kernel_does(void **state)
 	memset(long_path, 'x', sizeof(long_path));
 	long_path[0] = '/';
 	assert_int_equal(store_bytes("register", long_path, sizeof(long_path)), 0);
+}
+
+/* /proc stands for our own mount: a file system that is surely another one. */
+static void paths_into_our_own_mount_are_refused_unseen(void **state)
+{
+	static const char *const into[] = { "/proc", "/proc/self/status", "/proc/no/such/file", "//proc//1/", "/proc/../etc/passwd", "link",
+					    "link/self", "relative/status", "chain" };
+	static const char *const beside[] = { "/etc/passwd", "/", "/nowhere/proc", "loop", "dangling", "/etc/passwd/x" };
+	char dir[] = "/tmp/test_ctl.XXXXXX", command[400];
+	struct stat st;
+
+	assert_int_equal(stat("/proc", &st), 0);
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(symlink("/proc", "link") | symlink("../../proc/self", "relative") | symlink("link/1", "chain") |
+			 symlink("loop", "loop") | symlink("/nowhere", "dangling"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(into); i++)
+		check_case(into[i], path_touches_dev(into[i], st.st_dev), true);
+	for (size_t i = 0; i < ARRAY_SIZE(beside); i++)
+		check_case(beside[i], path_touches_dev(beside[i], st.st_dev), false);
+	w.b.options.avoid_dev = st.st_dev;
+	check_store("register", "/proc/self/status\n", -EDEADLK);
+	assert_string_equal(w.calls, "");
+	check_store("register", "/etc/passwd\n", 0);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
 }
 
 static void pendings_cleanup_stops_only_what_waits(void **state)
@@ -686,6 +715,7 @@ int main(void)
 		TEST(common_errors_have_the_right_number),
 		TEST(last_error_says_what_when_and_why),
 		TEST(register_maps_errors_as_the_kernel_does),
+		TEST(paths_into_our_own_mount_are_refused_unseen),
 		TEST(pendings_cleanup_stops_only_what_waits),
 		TEST(version_names_the_superblock),
 		TEST(identity_of_a_device),
