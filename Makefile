@@ -104,7 +104,7 @@ $(BENCH): $(B)/%: $(B)/%.o $(B)/libcore.a $(B)/libformats.a
 # --- running it ---
 
 # What needs packages first builds in a second make: $(again) TARGET, with all processors.
-again = $(MAKE) --no-print-directory -j$(JOBS)
+again = $(MAKE) --no-print-directory $(if $(V),,-s) -j$(JOBS)
 
 packages:
 	@tools/deb/packages.sh build
