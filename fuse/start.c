@@ -52,7 +52,7 @@ int start_peek(const char *path, bool *ret_backing, uint8_t ret_set_uuid[16])
 	}
 	r = super_validate(&s, &limits, &why);
 	if (r < 0) {
-		log_error("cannot use '%s': not a usable bcache device: %s (bcachectl format makes one)", path, text);
+		log_error("cannot use '%s': superblock: %s (is it a bcache device? bcachectl show tells)", path, text);
 		return r;
 	}
 	*ret_backing = super_is_backing(&s);

@@ -10,6 +10,8 @@
 #include "core/io/blk_uring.h"
 
 #define SHUTDOWN_TIMEOUT_S_DEFAULT 10
+#define BUSY_TRIES 20
+#define BUSY_PAUSE_NS (50 * NS_PER_MS)
 
 /* --- lists ------------------------------------------------------------------------------------------------------------- */
 
@@ -180,6 +182,19 @@ static int register_cache(struct bcf *b, struct blkdev *dev, struct super *super
 	return 0;
 }
 
+/* The locks of a daemon that was just killed go only when the kernel has cleaned up behind it. */
+static int open_patiently(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
+{
+	for (unsigned tries = 0;; tries++) {
+		int r = b->open_device(b, path, ret, why);
+
+		if (r != -EBUSY || tries == BUSY_TRIES)
+			return r;
+		printbuf_reset(why);
+		fiber_sleep_ns(BUSY_PAUSE_NS);
+	}
+}
+
 static int register_locked(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
 {
 	struct blkdev *dev;
@@ -198,7 +213,7 @@ static int register_locked(struct bcf *b, const char *path, bool quiet, struct p
 		pr(why, "%s: already registered", path);
 		return quiet ? 0 : -EEXIST;
 	}
-	r = b->open_device(b, path, &dev, why);
+	r = open_patiently(b, path, &dev, why);
 	if (r < 0)
 		return quiet && r == -EBUSY ? 0 : r == -ENOMEM || r == -EBUSY ? r : -EINVAL;
 	r = read_super(dev, path, &super, why);
