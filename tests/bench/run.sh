@@ -1,6 +1,5 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-<<<<<<< HEAD
 # 4 KiB random reads and writes at queue depth 32 on a warm cache in memory, alternated with what they can be compared with: the bare
 # transport (bcache-fuse-stub) and qemu-storage-daemon's FUSE export of a file. Medians of several rounds, because the machine has
 # other things to do; processor time per request is the figure that a busy machine disturbs least.
@@ -98,16 +97,3 @@ for job in randread randwrite; do
 		printf '%-22s %-18s %10s %14s %10s\n' "$s" "4k $job qd32" "$iops" "$(median "$s" $job 2)" "$(awk "BEGIN { printf \"%.2f\", $ours / ($iops + 0.001) }")"
 	done
 done
-=======
-# Every benchmark; `make bench`. Numbers of a shared machine vary: compare ratios and CPU per I/O, and run it twice.
-set -u
-HERE=$(cd "$(dirname "$0")" && pwd)
-echo "$(git -C "$HERE" describe --always --dirty 2>/dev/null || echo unknown) on $(nproc) CPUs, Linux $(uname -r), load $(cut -d ' ' -f 1 /proc/loadavg)"
-status=0
-for bench in "$HERE"/*.sh; do
-	[ "$bench" != "$HERE/run.sh" ] || continue
-	echo "== $(basename "$bench" .sh)"
-	"$bench" || { result=$?; [ $result -eq 77 ] || status=1; }
-done
-exit $status
->>>>>>> simtests
