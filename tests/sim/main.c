@@ -19,7 +19,7 @@
 
 #define NR_OPS_DEFAULT 400
 #define EXIT_NOT_CUT 4 /* the first boot was over before --cut-at */
-#define CPU_SECONDS_MAX 600 /* of one world; it needs one or two. More means that it runs in circles */
+#define CPU_SECONDS_MAX 120 /* of one world; it needs one or two. More means that it runs in circles */
 
 static const char usage[] =
 	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--trace] [--here]\n"

@@ -147,7 +147,7 @@ static void do_flush(struct client *c, unsigned dev, struct bdev *d)
 
 static void wait_until_detached(struct world *w, unsigned dev)
 {
-	for (unsigned minutes = 0; minutes < 24 * 60 && !world_failed(w); minutes++) {
+	for (unsigned minutes = 0; minutes < 6 * 60 && !world_failed(w); minutes++) {
 		struct bdev *d = world_bdev(w, dev);
 
 		if (!d) {
@@ -158,7 +158,7 @@ static void wait_until_detached(struct world *w, unsigned dev)
 			return;
 		fiber_sleep_ns(60 * NS_PER_S);
 	}
-	world_fail(w, "dev%u is still being detached after a day", dev);
+	world_fail(w, "dev%u is still being detached after six hours", dev);
 }
 
 /* Clients go on meanwhile. */
