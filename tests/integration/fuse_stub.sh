@@ -164,7 +164,8 @@ fi
 say "a request hangs: SIGTERM gives up after shutdown_timeout, a second ^C at once"
 export BCF_STUB_HANG=1
 for _how in TERM INT; do
-	start_daemon -o shutdown_timeout=$([ $_how = TERM ] && echo 1 || echo 1000)
+	[ $_how = TERM ] && _timeout=1 || _timeout=1000
+	start_daemon -o shutdown_timeout=$_timeout
 	dd if=/dev/zero of="$MNT/dev0" bs=4k count=1 conv=notrunc,fsync status=none 2>/dev/null &
 	sleep 0.3
 	kill -$_how "$DAEMON_PID"
