@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "core/admin/attr_path.h"
+#include "core/admin/ctl.h"
 #include "core/admin/log.h"
 #include "core/io/blk_uring.h"
 
@@ -83,9 +85,7 @@ static bool already_registered(struct bcf *b, const char *path)
 
 static bool on_own_mount(const struct bcf *b, const char *path)
 {
-	struct stat st;
-
-	return b->options.avoid_dev && !stat(path, &st) && st.st_dev == b->options.avoid_dev;
+	return b->options.avoid_dev && path_touches_dev(path, b->options.avoid_dev);
 }
 
 static int read_super(struct blkdev *dev, const char *path, struct super **ret, struct printbuf *why)
@@ -312,13 +312,8 @@ static int open_real_device(struct bcf *b, const char *path, struct blkdev **ret
 static void stats_timer(struct timer *t)
 {
 	struct bcf *b = container_of(t, struct bcf, stats_timer);
-	struct bdev *d;
-	struct cset *c;
 
-	list_for_each(d, &b->bdevs, link)
-		stats_tick(&d->stats);
-	list_for_each(c, &b->csets, link)
-		stats_tick(&c->stats);
+	bcf_stats_tick(b);
 	timer_arm_ns(t, STATS_TICK_NS);
 }
 

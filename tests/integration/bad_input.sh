@@ -84,9 +84,11 @@ refused 'backing.img*' --backing "$WORK/backing.img"
 # The other cache is good, and may be started and written to.
 refuses_to_start 'backing.img' --cache "$WORK/other.img" --backing "$WORK/backing.img" "$MNT"
 
-say "a cache without its backing device: nothing to serve, but no error: the device may come later"
+say "a cache without its backing device: not started from a device list; registered by hand, the device may come later"
+refused 'cache.img*backing' --cache "$WORK/cache.img"
 NO_IMAGES=1
-start_daemon --cache "$WORK/cache.img"
+start_daemon
+echo "$WORK/cache.img" >"$MNT/.ctl/register"
 ! test -e "$MNT/dev0" || fail "there is a device"
 echo "$WORK/backing.img" >"$MNT/.ctl/register"
 [ "$want" = "$(sha "$MNT/dev0")" ] || fail "registered later, its content is another"
@@ -101,7 +103,7 @@ echo "$WORK/cache.img" >"$MNT/.ctl/register"
 [ "$want" = "$(sha "$MNT/dev0")" ] || fail "with the cache registered later, its content is another"
 stop_daemon
 
-NO_IMAGES=
+NO_IMAGES=''
 
 say "configuration"
 echo '{ "devicez": [] }' >bad.conf

@@ -31,8 +31,8 @@ printf '\377' | dd of=sick.img bs=1 seek=4200 conv=notrunc status=none
 head -c 32M backing2.img >half.img
 spoiled "given as a cache device, but it is a backing" --cache backing.img
 spoiled "given as a backing device, but it is a cache" --backing cache.img
-spoiled "not a usable bcache device" --cache zero.img
-spoiled "not a usable bcache device" --cache sick.img --backing backing.img
+spoiled "is it a bcache device" --cache zero.img
+spoiled "is it a bcache device" --cache sick.img --backing backing.img
 spoiled "No such file" --cache missing.img
 spoiled "given twice" --backing backing.img --backing "$WORK/backing.img"
 ln -s cache.img link.img

@@ -190,7 +190,7 @@ for _front in "" -f; do
 		refuses "No such file" "$BCF" $_front "$WORK/missing"
 		refuses "Not a directory" "$BCF" $_front "$WORK/random"
 		refuses "No such file" "$BCF" $_front --cache "$WORK/missing" "$MNT"
-		refuses "not a usable bcache device" "$BCF" $_front --backing "$WORK/random" "$MNT"
+		refuses "is it a bcache device" "$BCF" $_front --backing "$WORK/random" "$MNT"
 		refuses "too small" "$BCF" $_front --backing "$DAEMON_LOG" "$MNT"
 		refuses "Block device required" "$BCF" $_front --backing /dev/null "$MNT"
 		echo '{ "devices": [], "optons": {} }' >bad.conf
