@@ -181,8 +181,6 @@ INSTALL = install -D -m
 install: all
 	$(INSTALL) 755 $(B)/bcache-fuse $(DESTDIR)$(PREFIX)/bin/bcache-fuse
 	$(INSTALL) 755 $(B)/bcachectl $(DESTDIR)$(PREFIX)/bin/bcachectl
-	@mkdir -p $(DESTDIR)$(PREFIX)/sbin
-	ln -sf ../bin/bcache-fuse $(DESTDIR)$(PREFIX)/sbin/mount.fuse.bcache-fuse
 	for p in docs/man/*.[1-8]; do $(INSTALL) 644 $$p $(DESTDIR)$(PREFIX)/share/man/man$${p##*.}/$${p##*/} || exit 1; done
 	$(INSTALL) 644 bcache-fuse.conf $(DESTDIR)$(PREFIX)/share/doc/bcache-fuse/examples/bcache-fuse.conf
 
