@@ -3,11 +3,15 @@
  * Control files (control-files.md §1.4, §12). Text is made at every read of offset 0 and kept by the handle, so that a reader in small
  * pieces sees one instant. One write is one command, whatever its offset; nothing happens at close.
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "fuse/ops.h"
+
+/* --- opening and reading ---------------------------------------------------------------------------------------------- */
 
 static int open_judge(struct session *s, const struct tree_node *n, int flags)
 {
@@ -87,6 +91,58 @@ void ctl_read(fuse_req_t req, struct handle *h, size_t len_bytes, off_t offset)
 	rq->offset_bytes = (uint64_t)offset;
 }
 
+/* --- writing ---------------------------------------------------------------------------------------------------------- */
+
+struct stat_job {
+	char path[BCF_CTL_STORE_BYTES + 1];
+	uint64_t dev; /* 0: cannot be looked at */
+};
+
+static void stat_job_run(void *arg)
+{
+	struct stat_job *job = arg;
+	struct stat st;
+
+	job->dev = stat(job->path, &st) == 0 ? st.st_dev : 0;
+}
+
+/*
+ * Does a command to register a device name one of our own files? The engine thread must not even look: the question would come
+ * to itself, while it waits for the answer. So another thread looks, and we go on answering.
+ */
+static int check_not_ourselves(struct request *rq)
+{
+	const char *file = tree_ctl_path(rq->handle->path), *text = rq->payload;
+	size_t from = 0, len = rq->len_bytes;
+	struct stat_job *job;
+	uint64_t dev;
+
+	if (strcmp(file, "register") && strcmp(file, "register_quiet"))
+		return 0;
+	while (from < len && isspace((unsigned char)text[from]))
+		from++;
+	while (len > from && isspace((unsigned char)text[len - 1]))
+		len--;
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return -ENOMEM;
+	memcpy(job->path, text + from, len - from);
+	offload(stat_job_run, job);
+	dev = job->dev;
+	free(job);
+	return dev == rq->session->dev ? -EDEADLK : 0;
+}
+
+static int store(struct request *rq)
+{
+	struct session *s = rq->session;
+	int r = s->stopping ? -EBUSY : check_not_ourselves(rq);
+
+	if (r == 0 && s->stopping)
+		r = -EBUSY;
+	return r < 0 ? r : bcf_ctl_store(s->bcf, tree_ctl_path(rq->handle->path), rq->payload, rq->len_bytes);
+}
+
 static void ctl_interrupted(fuse_req_t req, void *arg)
 {
 	struct request *rq = arg;
@@ -104,7 +160,7 @@ static void ctl_write_fiber(struct request *rq)
 
 	rq->cancellable = true;
 	fuse_req_interrupt_func(rq->req, ctl_interrupted, rq);
-	r = s->stopping ? -EBUSY : bcf_ctl_store(s->bcf, tree_ctl_path(h->path), rq->payload, rq->len_bytes);
+	r = store(rq);
 	n = tree_find(s->tree, h->ino);
 	if (r == 0 && n)
 		n->mtime_s = time(NULL);

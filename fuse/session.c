@@ -251,23 +251,34 @@ int session_stop(struct session *s, unsigned timeout_s)
 	return r;
 }
 
+/*
+ * libfuse unmounts by path, which might be somebody else's mount by now, unless polling its descriptor says that the connection has
+ * ended. Closing ends it even when files are still open below a detached mount; a pipe without a reader, which polls alike, takes its place.
+ */
+static int end_connection(int fd)
+{
+	int pipe_fds[2], r = 0;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return -errno;
+	close(pipe_fds[0]);
+	if (dup3(pipe_fds[1], fd, O_CLOEXEC) < 0)
+		r = -errno;
+	close(pipe_fds[1]);
+	return r;
+}
+
 void session_free(struct session *s)
 {
-	bool ended;
-
 	if (!s)
 		return;
-	ended = connection_ended(s);
 	assert(list_empty(&s->handles));
 	if (s->transport)
 		s->transport->ops->free(s->transport);
-	/*
-	 * libfuse would unmount by path, which might be somebody else's mount by now. It only closes when the connection has ended;
-	 * otherwise fuse_session_destroy() closes it, which ends it for whoever still has files open.
-	 */
-	if (ended)
-		fuse_session_unmount(s->fuse);
-	fuse_session_destroy(s->fuse);
+	if (!s->mountpoint || end_connection(fuse_session_fd(s->fuse)) == 0) {
+		fuse_session_unmount(s->fuse); /* does nothing but forget the path */
+		fuse_session_destroy(s->fuse);
+	}
 	tree_free(s->tree);
 	free(s->mountpoint);
 	free(s);

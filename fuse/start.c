@@ -52,7 +52,7 @@ int start_peek(const char *path, bool *ret_backing, uint8_t ret_set_uuid[16])
 	}
 	r = super_validate(&s, &limits, &why);
 	if (r < 0) {
-		log_error("cannot use '%s': not a usable bcache device: %s (bcachectl format makes one)", path, text);
+		log_error("cannot use '%s': superblock: %s (is it a bcache device? bcachectl show tells)", path, text);
 		return r;
 	}
 	*ret_backing = super_is_backing(&s);
@@ -89,13 +89,31 @@ static int check_not_covered(const struct config_device *d, const char *mountpoi
 	return -EDEADLK;
 }
 
+/* Under whatever name: a link to a file, two nodes of one block device. */
+static bool same_device(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	if (stat(a, &x) < 0 || stat(b, &y) < 0)
+		return !strcmp(a, b);
+	if (S_ISBLK(x.st_mode) && S_ISBLK(y.st_mode))
+		return x.st_rdev == y.st_rdev;
+	return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static int check_given_once(const struct config *c, size_t i)
 {
-	for (size_t k = 0; k < i; k++)
-		if (!strcmp(c->devices[k].path, c->devices[i].path)) {
-			log_error("'%s' was given twice", c->devices[i].path);
-			return -EEXIST;
-		}
+	const char *path = c->devices[i].path;
+
+	for (size_t k = 0; k < i; k++) {
+		if (!same_device(c->devices[k].path, path))
+			continue;
+		if (strcmp(c->devices[k].path, path))
+			log_error("'%s' and '%s' are the same device", c->devices[k].path, path);
+		else
+			log_error("'%s' was given twice", path);
+		return -EEXIST;
+	}
 	return 0;
 }
 

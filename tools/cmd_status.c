@@ -217,6 +217,7 @@ static int status_one(const char *mount, bool json)
 		fputs(text, stdout);
 	else
 		print_status(mount, json_doc_root(doc));
+	fflush(stdout); /* the next mount may not answer */
 	json_doc_free(doc);
 	free(text);
 	return EXIT_DONE;

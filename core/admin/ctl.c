@@ -344,7 +344,15 @@ static FIBER_FN int store(struct bcf *b, const char *path, const char *text, siz
 		return r;
 	if (!(n.attr->mode & 0200))
 		return -EACCES;
-	return len_bytes ? attr_store(n.attr, &n.object, text, len_bytes, why) : 0;
+	if (!len_bytes)
+		return 0;
+	/* A store may wait, and its set may fail or be stopped meanwhile; devices hold theirs where it matters. */
+	if (n.object.c && !n.object.d)
+		cset_hold(n.object.c);
+	r = attr_store(n.attr, &n.object, text, len_bytes, why);
+	if (n.object.c && !n.object.d)
+		cset_release(n.object.c);
+	return r;
 }
 
 int bcf_ctl_store(struct bcf *b, const char *path, const char *text, size_t len_bytes)

@@ -343,6 +343,8 @@ int btree_for_each_extent(struct cset *c, uint32_t inode, uint64_t start, uint64
 			return r;
 		bkeys_iter_init(&it, &n->keys, pos);
 		while ((k = bkeys_iter_next(&it))) {
+			if (!bkey_size(k)) /* may sit in front of an extent that begins before it */
+				continue;
 			if (bpos_cmp(bkey_start_pos(k), bpos(inode, end)) >= 0)
 				return 0;
 			if (bkey_inode(k) == inode && extent_live(c, k) && !fn(ctx, k))

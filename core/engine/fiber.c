@@ -13,12 +13,6 @@
 #ifdef WITH_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define VALGRIND_STACK_REGISTER(start, end) 0
-#define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
-#endif
 
 /* Enough for a burst of requests at the usual FUSE queue depths; more are unmapped when they end. */
 #define MAX_POOLED_STACKS 512

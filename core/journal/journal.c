@@ -9,11 +9,12 @@
 
 #define PINS_MIN 32768u
 /*
- * An admitted operation may need one root change, so one entry, per key to get in (nodes of one block), while its pin holds the ring. So
+ * An admitted operation may need one root change per key to get in (nodes of one block), each of them an entry, and one or two more for the
+ * priorities behind the buckets it takes, while its pin holds the ring. So
  * both the operations and the keys of each are limited to a share of the ring. Only tiny rings notice.
  */
-#define ENTRIES_PER_OPERATION 16
-#define ENTRIES_PER_KEY 16
+#define ENTRIES_PER_OPERATION 32
+#define ENTRIES_PER_KEY 32
 #define TINY_RING_ENTRIES 128 /* below this, entries are kept to one block */
 
 static void delay_expired(struct timer *t)

@@ -108,7 +108,7 @@ static void stop_fibers(struct cset *c)
 	if (!c->io_disable && c->btree.root)
 		ignore_result(btree_flush_all(c)); /* a failure has failed the set; replay does the rest */
 	if (!c->io_disable && c->state == CSET_STOPPING)
-		ignore_result(prio_write(c, false)); /* keeps the LRU order, and its entry leaves nothing to replay */
+		ignore_result(prio_write(c)); /* keeps the LRU order, and its entry leaves nothing to replay */
 	journal_stop(c);
 	btree_stop(c);
 }

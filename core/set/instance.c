@@ -6,10 +6,14 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "core/admin/attr_path.h"
+#include "core/admin/ctl.h"
 #include "core/admin/log.h"
 #include "core/io/blk_uring.h"
 
 #define SHUTDOWN_TIMEOUT_S_DEFAULT 10
+#define BUSY_TRIES 20
+#define BUSY_PAUSE_NS (50 * NS_PER_MS)
 
 /* --- lists ------------------------------------------------------------------------------------------------------------- */
 
@@ -81,9 +85,7 @@ static bool already_registered(struct bcf *b, const char *path)
 
 static bool on_own_mount(const struct bcf *b, const char *path)
 {
-	struct stat st;
-
-	return b->options.avoid_dev && !stat(path, &st) && st.st_dev == b->options.avoid_dev;
+	return b->options.avoid_dev && path_touches_dev(path, b->options.avoid_dev);
 }
 
 static int read_super(struct blkdev *dev, const char *path, struct super **ret, struct printbuf *why)
@@ -180,6 +182,19 @@ static int register_cache(struct bcf *b, struct blkdev *dev, struct super *super
 	return 0;
 }
 
+/* The locks of a daemon that was just killed go only when the kernel has cleaned up behind it. */
+static int open_patiently(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
+{
+	for (unsigned tries = 0;; tries++) {
+		int r = b->open_device(b, path, ret, why);
+
+		if (r != -EBUSY || tries == BUSY_TRIES)
+			return r;
+		printbuf_reset(why);
+		fiber_sleep_ns(BUSY_PAUSE_NS);
+	}
+}
+
 static int register_locked(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
 {
 	struct blkdev *dev;
@@ -198,7 +213,7 @@ static int register_locked(struct bcf *b, const char *path, bool quiet, struct p
 		pr(why, "%s: already registered", path);
 		return quiet ? 0 : -EEXIST;
 	}
-	r = b->open_device(b, path, &dev, why);
+	r = open_patiently(b, path, &dev, why);
 	if (r < 0)
 		return quiet && r == -EBUSY ? 0 : r == -ENOMEM || r == -EBUSY ? r : -EINVAL;
 	r = read_super(dev, path, &super, why);
@@ -297,13 +312,8 @@ static int open_real_device(struct bcf *b, const char *path, struct blkdev **ret
 static void stats_timer(struct timer *t)
 {
 	struct bcf *b = container_of(t, struct bcf, stats_timer);
-	struct bdev *d;
-	struct cset *c;
 
-	list_for_each(d, &b->bdevs, link)
-		stats_tick(&d->stats);
-	list_for_each(c, &b->csets, link)
-		stats_tick(&c->stats);
+	bcf_stats_tick(b);
 	timer_arm_ns(t, STATS_TICK_NS);
 }
 

@@ -276,19 +276,20 @@ int cset_first_start(struct cset *c, struct printbuf *why)
 	alloc_fill_reserves_at_start(c);
 	if (!r)
 		r = btree_start(c);
-	if (!r)
-		r = alloc_start(c);
 	/* Journalling does nothing yet, so no entry exists before the whole skeleton does. */
 	if (!r)
-		r = prio_write(c, true);
+		r = prio_write(c);
 	if (!r)
 		r = uuid_table_write(c);
 	if (!r)
 		r = btree_new_root(c);
+	alloc_fill_reserves_at_start(c); /* what the skeleton took: the allocator needs full reserves to begin with */
 	if (!r)
 		r = journal_start(c);
 	if (!r)
 		r = journal_meta(c);
+	if (!r)
+		r = alloc_start(c);
 	if (r < 0) {
 		pr(why, "cannot set up '%s': %s", c->cache->path, c->error[0] ? c->error : strerror(-r));
 		return r;

@@ -352,7 +352,7 @@ static void allocator(void *arg)
 		}
 		if (alloc_ends(c))
 			break;
-		r = prio_write(c, false);
+		r = prio_write(c);
 		if (!r) {
 			distribute(c); /* and only then: the gens are durable (R3.1) */
 		} else if (r == -EAGAIN && !alloc_ends(c)) {

@@ -11,19 +11,17 @@ static struct prio_set *chain_element(const struct cset *c, void *chain, uint32_
 	return (struct prio_set *)((char *)chain + (size_t)i * c->g.meta_bytes);
 }
 
-/* Reserve every bucket of the new chain. On failure none is held. */
-static int chain_alloc(struct cset *c, uint32_t *buckets, bool wait)
+/* Take every bucket of the new chain, or none: a part of the reserve that went astray would be missed for ever. */
+static int chain_alloc(struct cset *c, uint32_t *buckets)
 {
+	if (c->alloc.free[RESERVE_PRIO].nr + c->alloc.free[RESERVE_NONE].nr < c->g.nr_prio_buckets)
+		return -EAGAIN;
 	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++) {
-		int r = bucket_alloc(c, RESERVE_PRIO, wait, &buckets[i]);
+		int r = bucket_alloc(c, RESERVE_PRIO, false, &buckets[i]);
 
-		if (r < 0) {
-			while (i-- > 0) {
-				bucket_unpin(cset_bucket(c, buckets[i]));
-				bucket_free(c, buckets[i]);
-			}
-			return r;
-		}
+		assert(r != -EAGAIN);
+		if (r < 0)
+			return r; /* the set has failed */
 	}
 	return 0;
 }
@@ -92,11 +90,11 @@ static void chain_recycle(struct cset *c, const uint32_t *old)
 	}
 }
 
-static int chain_replace(struct cset *c, void *chain, uint32_t *fresh, bool wait)
+static int chain_replace(struct cset *c, void *chain, uint32_t *fresh)
 {
 	struct alloc *a = &c->alloc;
 	size_t bytes = c->g.nr_prio_buckets * sizeof(*fresh);
-	int r = chain_alloc(c, fresh, wait);
+	int r = chain_alloc(c, fresh);
 
 	if (r < 0)
 		return r;
@@ -123,7 +121,7 @@ static int chain_replace(struct cset *c, void *chain, uint32_t *fresh, bool wait
 	return 0;
 }
 
-int prio_write(struct cset *c, bool wait)
+int prio_write(struct cset *c)
 {
 	uint32_t n = c->g.nr_prio_buckets;
 	void *chain;
@@ -135,7 +133,7 @@ int prio_write(struct cset *c, bool wait)
 		return cset_error(c, "no memory for the priorities of %u prio buckets", n);
 	}
 	fmutex_lock(&c->alloc.prio_lock);
-	r = chain_replace(c, chain, fresh, wait);
+	r = chain_replace(c, chain, fresh);
 	fmutex_unlock(&c->alloc.prio_lock);
 	free(chain);
 	free(fresh);

@@ -147,6 +147,37 @@ pid=$(pgrep -f "$BCF.* none mnt" | head -n 1)
 fusermount3 -u "$MNT"
 [ -z "$pid" ] || wait_for 10 sh -c "! kill -0 $pid 2>/dev/null"
 
+say "stopped while it starts"
+if [ -x "$CTL" ]; then
+	"$CTL" format --backing slow.img --size 16M >/dev/null
+	"$BCF" -f --backing slow.img "$MNT" 2>err &
+	pid=$!
+	wait_for 5 grep -q " $MNT " /proc/self/mounts # to look at it would wait for the start
+	sleep 0.2
+	kill -TERM $pid
+	wait_for_end 5 $pid || fail "cannot be stopped while it starts"
+	[ "$DAEMON_STATUS" -eq 1 ] || fail "status $DAEMON_STATUS"
+	grep -q "interrupted before" err || fail "$(cat err)"
+	! mountpoint -q "$MNT" || fail "still mounted"
+fi
+
+say "a request hangs: SIGTERM gives up after shutdown_timeout, a second ^C at once"
+export BCF_STUB_HANG=1
+for _how in TERM INT; do
+	start_daemon -o shutdown_timeout=$([ $_how = TERM ] && echo 1 || echo 1000)
+	dd if=/dev/zero of="$MNT/dev0" bs=4k count=1 conv=notrunc,fsync status=none 2>/dev/null &
+	sleep 0.3
+	kill -$_how "$DAEMON_PID"
+	[ $_how = TERM ] || { sleep 0.5 && kill -INT "$DAEMON_PID"; }
+	wait_for_end 10 "$DAEMON_PID" || fail "SIG$_how does not end it"
+	DAEMON_PID=
+	[ "$DAEMON_STATUS" -eq 1 ] || fail "SIG$_how: status $DAEMON_STATUS"
+	wait_for 5 sh -c "! grep -q ' $MNT ' /proc/self/mounts"
+done
+grep -q "leaving uncleanly" "$DAEMON_LOG"
+grep -q "interrupted again" "$DAEMON_LOG"
+unset BCF_STUB_HANG
+
 say "what is wrong is told in one line, before anything is mounted"
 for _front in "" -f; do
 	# shellcheck disable=SC2086  # empty or one word

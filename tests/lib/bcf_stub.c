@@ -3,7 +3,8 @@
  * The core's public face (core/bcf.h) over plain memory, so that the mount can be tested, and measured, without a cache behind it: what
  * goes wrong here is the transport's fault. `make build/bcache-fuse-stub`; tests/integration/fuse_stub.sh.
  *
- * There is dev0 from the start ($BCF_STUB_MIB MiB, default 64), and one more volume per registered backing device.
+ * There is dev0 from the start ($BCF_STUB_MIB MiB, default 64), and one more volume per registered device. Registering a path that
+ * contains "slow" waits until it is cancelled; with $BCF_STUB_HANG flushes never end.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,7 +140,7 @@ int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t of
 
 int bcf_flush(struct bdev *d)
 {
-	fiber_sleep_ns(NS_PER_MS);
+	fiber_sleep_ns(getenv("BCF_STUB_HANG") ? 3600 * NS_PER_S : NS_PER_MS);
 	return 0;
 }
 

@@ -24,7 +24,8 @@ static inline void make_file(char path[64], bool tmpfs, uint64_t bytes)
 {
 	int fd;
 
-	snprintf(path, 64, "%s/bcf-test-XXXXXX", tmpfs ? "/dev/shm" : "/var/tmp");
+	/* The pid, so that what a killed test leaves behind can be told from what another one uses. */
+	snprintf(path, 64, "%s/bcf-test-%d-XXXXXX", tmpfs ? "/dev/shm" : "/var/tmp", (int)getpid());
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);

@@ -96,6 +96,8 @@ static int offload_main(void *arg)
 
 static void offload_runs_on_other_threads_and_returns_results(void **state)
 {
+	if (RUNNING_ON_VALGRIND) /* see offloader_init(); and its time is its own */
+		skip();
 	assert_true(run_uring(offload_main, NULL));
 	assert_false(run_sim(1, offload_main, NULL)); /* inline */
 }
@@ -238,6 +240,8 @@ static void no_message_to_a_poller_is_slept_through(void **state)
 {
 	struct engine *e;
 
+	if (RUNNING_ON_VALGRIND) /* see offloader_init(); and its time is its own */
+		skip();
 	for (unsigned spin_us = 0; spin_us <= 200; spin_us += 200) {
 		assert_int_equal(engine_uring_new(spin_us, &e), 0);
 		assert_int_equal(engine_run(e, receive_main, NULL), 0);
@@ -329,6 +333,8 @@ static void no_wake_from_a_thread_is_lost(void **state)
 {
 	struct engine *e;
 
+	if (RUNNING_ON_VALGRIND) /* see offloader_init(); and its time is its own */
+		skip();
 	for (unsigned spin_us = 0; spin_us <= 20; spin_us += 20) {
 		assert_int_equal(engine_uring_new(spin_us, &e), 0);
 		assert_int_equal(engine_run(e, ring_main, NULL), 0);
@@ -361,6 +367,8 @@ static int idle_main(void *arg)
 
 static void an_idle_engine_sleeps(void **state)
 {
+	if (RUNNING_ON_VALGRIND) /* see offloader_init(); and its time is its own */
+		skip();
 	run_uring(idle_main, NULL);
 }
 
