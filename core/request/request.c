@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Entering and leaving, decisions, writes, zeroing and flushes. Reads are in read.c. */
 #include "core/request/request.h"
+#include "core/admin/log.h"
 #include "core/request/insert.h"
 #include "core/set/bdev.h"
 #include "core/set/cset.h"
+#include <stdio.h>
 
 /* --- entering and leaving -------------------------------------------------------------------------------------------------- */
 
@@ -51,12 +53,13 @@ int request_backing_flush(struct bdev *d)
 {
 	int r = flush_group_flush(&d->backing_flush);
 
-	if (r < 0) {
+	if (r < 0 && !d->io_disable) {
 		bdev_io_error(d, "flushing", r);
 		d->io_disable = true; /* R0.4: a second flush may succeed without having saved what the first one lost */
-		return -EIO;
+		snprintf(d->error, sizeof(d->error), "a flush failed (%s): what was written since the last good one may be lost", strerror(-r));
+		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
 	}
-	return 0;
+	return r < 0 ? -EIO : 0;
 }
 
 /* --- decisions ------------------------------------------------------------------------------------------------------------- */
