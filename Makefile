@@ -119,7 +119,7 @@ run: packages
 # --- tests. All of them end in the runner's line "N passed, N failed, N skipped" ---
 
 # Simulated worlds: FIRST-SEED:COUNT, one test each.
-SEEDS       ?= 1:20 101:20 201:20 301:20 401:20 501:20
+SEEDS       ?= 1:500 1001:500 2001:500 3001:500 4001:500 5001:500
 LINT        := $(wildcard tests/lint/*.sh)
 SIM_SEEDS   := $(if $(wildcard tests/sim/main.c),$(addprefix sim:,$(SEEDS)))
 INTEGRATION := $(filter-out tests/integration/functions.sh,$(wildcard tests/integration/*.sh))
@@ -138,14 +138,15 @@ check-variant: packages-check
 	@$(again) test-programs
 	@$(RUN) $(UNIT) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN)
 check-asan:
-	@$(again) check-variant B=build/asan SAN=address,undefined
+	@$(again) check-variant B=build/asan SAN=address,undefined SEEDS='1:100 1001:100'
 check-ubsan:
-	@$(again) check-variant B=build/ubsan SAN=undefined
+	@$(again) check-variant B=build/ubsan SAN=undefined SEEDS='1:200 1001:200'
 check-tsan:
-	@$(again) check-variant B=build/tsan SAN=thread
+	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20'
 check-valgrind:
 	@tools/deb/packages.sh valgrind
-	@WRAP='valgrind -q --error-exitcode=99 --leak-check=full' $(again) check-variant B=build/valgrind OPT='-O1'
+	@WRAP='valgrind -q --error-exitcode=99' TEST_TIMEOUT=3600 START_TIMEOUT=120 \
+		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3'
 
 unit:
 	@$(again) $(if $(T),$(foreach u,$(UNIT),$(if $(findstring $(T),$(u)),$(u))),$(UNIT))
@@ -180,8 +181,6 @@ INSTALL = install -D -m
 install: all
 	$(INSTALL) 755 $(B)/bcache-fuse $(DESTDIR)$(PREFIX)/bin/bcache-fuse
 	$(INSTALL) 755 $(B)/bcachectl $(DESTDIR)$(PREFIX)/bin/bcachectl
-	@mkdir -p $(DESTDIR)$(PREFIX)/sbin
-	ln -sf ../bin/bcache-fuse $(DESTDIR)$(PREFIX)/sbin/mount.fuse.bcache-fuse
 	for p in docs/man/*.[1-8]; do $(INSTALL) 644 $$p $(DESTDIR)$(PREFIX)/share/man/man$${p##*.}/$${p##*/} || exit 1; done
 	$(INSTALL) 644 bcache-fuse.conf $(DESTDIR)$(PREFIX)/share/doc/bcache-fuse/examples/bcache-fuse.conf
 

@@ -58,6 +58,16 @@ static void put_key_pins(struct cset *c, const struct bkey *k)
 			bucket_unpin(ptr_bucket(c, k->ptr[i]));
 }
 
+/*
+ * A frozen node thaws before its replacer lets go of the structure lock. Waiting there, in turn, and not at the node, keeps a crowd of others
+ * from freezing the leaf again and again before we get to it, while our journal entry holds up the ring (sim 3818).
+ */
+static void wait_thawed(struct cset *c)
+{
+	fmutex_lock(&c->btree.structure);
+	fmutex_unlock(&c->btree.structure);
+}
+
 /* Make room at pos, with the pending key in it. A journalled operation has been admitted already. */
 static int replace_admitted(struct cset *c, struct bpos pos, struct pending_insert *pending, uint64_t journal_seq)
 {
@@ -82,7 +92,7 @@ static int insert_key(struct cset *c, struct bkey *k, uint64_t journal_seq, cons
 		if (r < 0)
 			return r;
 		if (n->frozen) {
-			bnode_wait(n);
+			wait_thawed(c);
 			continue;
 		}
 		if (!leaf_ready(n, BKEYS_INSERT_ROOM)) {
@@ -149,7 +159,7 @@ int btree_make_room(struct cset *c, struct bpos pos, uint32_t words)
 		if (r < 0)
 			return r;
 		if (n->frozen) {
-			bnode_wait(n);
+			wait_thawed(c);
 			continue;
 		}
 		if (leaf_ready(n, words))

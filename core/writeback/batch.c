@@ -140,8 +140,8 @@ static bool segment_add(struct writeback_batch *b)
 	return true;
 }
 
-/* Fill the buffer from the cache. Waits for the cache device. */
-static void round_read(struct writeback_batch *b)
+/* Read the next part of the batch from the cache into the buffer; latch_wait() ends it. Does not yield. */
+static void round_read_start(struct writeback_batch *b)
 {
 	struct cset *c = b->d->set;
 
@@ -163,7 +163,6 @@ static void round_read(struct writeback_batch *b)
 			 b->buf + (size_t)s->buf_sector * SECTOR_BYTES, s->nr_sectors, 0, batch_read_done);
 		blk_submit(&s->bio);
 	}
-	(void)latch_wait(&b->latch); /* outcomes are in keys[].failed */
 }
 
 static void batch_write_done(struct bio *bio)
@@ -358,25 +357,43 @@ static void batch_clean(struct writeback_batch *b)
 	clean_unlock(b, b->nr_keys);
 }
 
+/* Copy all keys of the batch. Waits for both devices and the journal. Returns sectors written or -errno. */
+static int64_t batch_copy(struct writeback_batch *b)
+{
+	int64_t written = 0;
+	int r = 0;
+
+	for (bool first = true; b->cur < b->nr_keys && r >= 0; first = false) {
+		round_read_start(b);
+		/*
+		 * The dirty keys must be durable before backing gets their data. Otherwise a power cut could leave newer data on
+		 * backing than an older *clean* copy that the index still shows, and the two would disagree for good.
+		 */
+		if (first)
+			r = journal_flush(b->d->set);
+		(void)latch_wait(&b->latch); /* outcomes are in keys[].failed */
+		if (r >= 0)
+			written += (int64_t)round_write(b);
+	}
+	return r < 0 ? r : written;
+}
+
 uint64_t writeback_batch_run(struct writeback_batch *b, uint64_t budget_sectors, bool *ret_failed)
 {
 	struct bdev *d = b->d;
-	uint64_t written = 0;
+	int64_t written;
 
 	latch_init(&b->latch);
 	no_yield_begin();
 	batch_start(b, budget_sectors);
 	no_yield_end();
-	while (b->cur < b->nr_keys) {
-		round_read(b);
-		written += round_write(b);
-	}
-	if (written && request_backing_flush(d) == 0) /* R8.3: before any of them becomes clean */
+	written = batch_copy(b);
+	if (written > 0 && request_backing_flush(d) == 0) /* R8.3: before any of them becomes clean */
 		batch_clean(b);
 	else if (b->nr_keys)
 		b->io_failed = true;
 	keybuf_retire(&d->writeback.keybuf);
 	wake_all(&d->writeback.batch_done);
 	*ret_failed = b->io_failed;
-	return written;
+	return (uint64_t)max(written, (int64_t)0);
 }

@@ -4,6 +4,7 @@
  * One batch of writeback: copy some dirty keys to the backing device, make them durable there, make them clean (behaviour.md §8.4).
  *
  *     start keys → rounds of (read from cache ‖ …, wait, write to backing ‖ …, wait) → one backing flush → clean inserts → retire
+ *            └ beside the first reads: journal flush, so that no data reaches backing before its dirty key is durable
  *
  * A round moves at most WRITEBACK_BATCH_SECTORS through one buffer that is allocated once. Neighbouring sectors lie next to each other in
  * it, so a contiguous run of keys goes to backing as one write. Writes are issued in LBA order.

@@ -84,7 +84,7 @@ refused 'backing.img*' --backing "$WORK/backing.img"
 # The other cache is good, and may be started and written to.
 refuses_to_start 'backing.img' --cache "$WORK/other.img" --backing "$WORK/backing.img" "$MNT"
 
-say "a cache without its backing device: refused at the start; registered later by hand, the device may come after it"
+say "a cache without its backing device: not started from a device list; registered by hand, the device may come later"
 refused 'cache.img*backing' --cache "$WORK/cache.img"
 NO_IMAGES=1
 start_daemon
@@ -103,7 +103,7 @@ echo "$WORK/cache.img" >"$MNT/.ctl/register"
 [ "$want" = "$(sha "$MNT/dev0")" ] || fail "with the cache registered later, its content is another"
 stop_daemon
 
-NO_IMAGES=
+NO_IMAGES=''
 
 say "configuration"
 echo '{ "devicez": [] }' >bad.conf

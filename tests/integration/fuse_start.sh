@@ -31,8 +31,8 @@ printf '\377' | dd of=sick.img bs=1 seek=4200 conv=notrunc status=none
 head -c 32M backing2.img >half.img
 spoiled "given as a cache device, but it is a backing" --cache backing.img
 spoiled "given as a backing device, but it is a cache" --backing cache.img
-spoiled "not a usable bcache device" --cache zero.img
-spoiled "not a usable bcache device" --cache sick.img --backing backing.img
+spoiled "is it a bcache device" --cache zero.img
+spoiled "is it a bcache device" --cache sick.img --backing backing.img
 spoiled "No such file" --cache missing.img
 spoiled "given twice" --backing backing.img --backing "$WORK/backing.img"
 ln -s cache.img link.img
@@ -52,7 +52,8 @@ cat >good.conf <<END
     { "backing": "$WORK/backing.img", "options": { "cache_mode": "writeback", "writeback_percent": 17 } } ],
   "options": { "shutdown_timeout": 5 } }
 END
-NO_IMAGES=1 start_daemon -c good.conf
+export NO_IMAGES=1
+start_daemon -c good.conf
 test -e "$MNT/dev0"
 case $(ctl_get dev0/cache_mode) in *"[writeback]"*) ;; *) fail "cache_mode: $(ctl_get dev0/cache_mode)" ;; esac
 [ "$(ctl_get dev0/writeback_percent)" = 17 ]
@@ -67,7 +68,7 @@ refuses "" "$BCF" -f --cache cache.img --backing backing2.img other
 ! mountpoint -q other
 
 say "a path in our own mount must not hang us"
-STOP_TIMEOUT=10
+export STOP_TIMEOUT=10
 ln -s "$MNT/dev0" mine
 for _path in "$MNT/dev0" "$MNT/.ctl/../dev0" "$WORK/mine"; do
 	/bin/echo "$_path" >"$MNT/.ctl/register" 2>err &

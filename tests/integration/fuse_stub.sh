@@ -164,7 +164,8 @@ fi
 say "a request hangs: SIGTERM gives up after shutdown_timeout, a second ^C at once"
 export BCF_STUB_HANG=1
 for _how in TERM INT; do
-	start_daemon -o shutdown_timeout=$([ $_how = TERM ] && echo 1 || echo 1000)
+	[ $_how = TERM ] && _timeout=1 || _timeout=1000
+	start_daemon -o shutdown_timeout=$_timeout
 	dd if=/dev/zero of="$MNT/dev0" bs=4k count=1 conv=notrunc,fsync status=none 2>/dev/null &
 	sleep 0.3
 	kill -$_how "$DAEMON_PID"
@@ -189,7 +190,7 @@ for _front in "" -f; do
 		refuses "No such file" "$BCF" $_front "$WORK/missing"
 		refuses "Not a directory" "$BCF" $_front "$WORK/random"
 		refuses "No such file" "$BCF" $_front --cache "$WORK/missing" "$MNT"
-		refuses "not a usable bcache device" "$BCF" $_front --backing "$WORK/random" "$MNT"
+		refuses "is it a bcache device" "$BCF" $_front --backing "$WORK/random" "$MNT"
 		refuses "too small" "$BCF" $_front --backing "$DAEMON_LOG" "$MNT"
 		refuses "Block device required" "$BCF" $_front --backing /dev/null "$MNT"
 		echo '{ "devices": [], "optons": {} }' >bad.conf

@@ -2,6 +2,7 @@
 #include "tests/sim/workload.h"
 #include <stdlib.h>
 
+#define NEARLY_FULL 75 /* percent in use from where on a write may turn into a bypass while it runs */
 #define CLIENTS_MAX 4 /* pending writes per sector must stay below MODEL_PENDING_MAX */
 #define IO_BYTES_MAX KIB(512)
 
@@ -103,7 +104,7 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
 {
 	struct world *w = c->l->w;
-	struct model_op op = { .direct = zero || !w->always_writeback };
+	struct model_op op = { .direct = zero || !w->always_writeback || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL };
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
@@ -308,6 +309,8 @@ static void configure(struct load *l)
 		    world_ctl(w, (int)i, "%s/writeback_running", "0") < 0)
 			world_fail(w, "cannot set the mode of dev%u", i);
 	}
+	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */
+		world_cset(w)->cutoff_writeback = world_cset(w)->cutoff_writeback_sync = 100;
 	if (w->always_writeback)
 		world_cset(w)->congestion.read_threshold_us = world_cset(w)->congestion.write_threshold_us = 0;
 }
