@@ -175,8 +175,6 @@ void fmutex_unlock(struct fmutex *m)
 	assert_non_null(m->owner);
 	m->owner = NULL;
 }
-void cset_hold(struct cset *c) { c->holds++; }
-void cset_release(struct cset *c) { c->holds--; }
 void bdev_hold(struct bdev *d) { d->holds++; }
 void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
 uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }
