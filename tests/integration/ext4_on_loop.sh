@@ -24,9 +24,9 @@ detach_loop() {
 	loop=
 }
 loop_is_gone() { ! losetup -j "$MNT/dev0" | grep -q .; }
-# shellcheck disable=SC2016  # expanded at the end
 loop=
 # By its name: when the daemon has died, the backing file cannot be found any more.
+# shellcheck disable=SC2016  # expanded at the end
 cleanup_fn 'umount "$FS" 2>/dev/null; [ -z "$loop" ] || losetup -d "$loop"'
 
 start_daemon
