@@ -21,10 +21,13 @@ detach_loop() {
 	losetup -d "$loop"
 	# Asynchronous when somebody (udev) still has it open; the daemon must not be stopped before.
 	wait_for 10 loop_is_gone
+	loop=
 }
 loop_is_gone() { ! losetup -j "$MNT/dev0" | grep -q .; }
+loop=
+# By its name: when the daemon has died, the backing file cannot be found any more.
 # shellcheck disable=SC2016  # expanded at the end
-cleanup_fn 'umount "$FS" 2>/dev/null; losetup -j "$MNT/dev0" | cut -d : -f 1 | xargs -r losetup -d'
+cleanup_fn 'umount "$FS" 2>/dev/null; [ -z "$loop" ] || losetup -d "$loop"'
 
 start_daemon
 attach_loop

@@ -342,8 +342,10 @@ static void run_clients(struct world *w, void *ctx)
 	}
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
 		world_verify(w);
-	if (rng_percent(&w->rng, 50) && !w->options.cut_at)
-		w->power.cut_at = 0; /* so that more boots end in order */
+	if (w->options.cut_at)
+		return;
+	/* Boots that came so far end in order, or while they stop. */
+	w->power.cut_at = rng_percent(&w->rng, 50) ? 0 : w->power.nr_events + rng_between(&w->rng, 1, 60);
 }
 
 static void only_verify(struct world *w, void *ctx)
