@@ -96,6 +96,49 @@ static int parse_bucket(struct window *w, uint32_t index, bool first_only, struc
 	return 0;
 }
 
+/* A sector is written whole or not at all, so an entry that fits one cannot be torn: with our magic and the right number it was complete. */
+static bool damaged_in_one_sector(struct window *w, size_t offset, uint64_t seq)
+{
+	size_t avail;
+	const struct jset *e = window_at(w, offset, &avail);
+
+	return e && e->magic == (JSET_MAGIC ^ w->c->set_magic) && e->seq == seq && jset_bytes(e) <= SECTOR_BYTES &&
+	       jset_validate(e, avail, w->c->set_magic, NULL) < 0;
+}
+
+/*
+ * Behind the newest entry of the ring there may be a torn one, remains of older laps, nothing. What cannot be there is an entry with a higher
+ * number: each is written after the one before it is durable. If there is one, the entry in between was durable and has been damaged since,
+ * and going on without it would silently lose flushed data. Numbers far ahead are from an earlier life of the set's uuid.
+ */
+static int check_tail(struct window *w, uint32_t index, struct printbuf *why)
+{
+	const struct geometry *g = &w->c->g;
+	uint64_t newest = w->c->journal.bucket_seq[index], start = geometry_sector(g, w->c->journal.first_bucket + index);
+	size_t block_bytes = geometry_block_bytes(g), bucket_bytes = (size_t)g->bucket_sectors * SECTOR_BYTES;
+	size_t end = bucket_bytes - (size_t)w->c->journal.blocks_free * block_bytes;
+
+	w->index = index;
+	if (end < bucket_bytes && damaged_in_one_sector(w, end, newest + 1)) {
+		pr(why, "journal bucket %u of '%s': entry %llu at sector %llu has a bad checksum, but cannot be torn: it fits one sector", index,
+		   w->c->cache->path, (unsigned long long)newest + 1, (unsigned long long)(start + end / SECTOR_BYTES));
+		return -EBADMSG;
+	}
+	for (size_t offset = end + block_bytes; offset < bucket_bytes; offset += block_bytes) {
+		size_t avail;
+		const struct jset *e = window_at(w, offset, &avail);
+
+		if (!e || jset_validate(e, avail, w->c->set_magic, NULL) < 0 || e->seq <= newest ||
+		    e->seq > newest + g->bucket_sectors / g->block_sectors)
+			continue;
+		pr(why, "journal bucket %u of '%s': entry %llu at sector %llu is damaged: entry %llu follows it, so it was complete once", index,
+		   w->c->cache->path, (unsigned long long)newest + 1, (unsigned long long)(start + end / SECTOR_BYTES),
+		   (unsigned long long)e->seq);
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
 static int by_seq(const void *a, const void *b)
 {
 	uint64_t x = ((const struct journal_found *)a)->seq, y = ((const struct journal_found *)b)->seq;
@@ -160,6 +203,9 @@ static int read_ring(struct window *w, struct printbuf *why)
 		return -ENODATA;
 	}
 	r = parse_bucket(w, newest, false, why);
+	if (r < 0)
+		return r;
+	r = check_tail(w, newest, why);
 	if (r < 0)
 		return r;
 	last_seq = j->found[j->nr_found - 1].jset->last_seq;

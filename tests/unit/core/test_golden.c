@@ -31,7 +31,7 @@ struct golden {
 	char dir[64];
 	char images[IMAGES_MAX][128]; /* "" = none; the cache first */
 	char edited[16];	      /* role of the damaged image */
-	bool refused;		      /* the kernel refuses the damaged image */
+	bool refused;		      /* a damaged image: it must be */
 	json_t *manifest;
 	json_t *devices;	      /* what must be read */
 	char failure[1000];
@@ -218,7 +218,7 @@ static void read_case(void **state)
 		json_t *kernel = json_object_get(g->manifest, "kernel");
 
 		snprintf(g->edited, sizeof(g->edited), "%s", text_of(edit, "image"));
-		g->refused = !json_is_true(json_object_get(kernel, "registered"));
+		g->refused = true; /* also where the kernel takes it (tests/golden/run says why) */
 		g->devices = json_object_get(kernel, "devices");
 		damage(g, edit);
 	}
@@ -238,14 +238,6 @@ static void read_case(void **state)
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct golden *)a)->name, ((const struct golden *)b)->name);
-}
-
-/*
- * Good entries behind the damage tell it from a torn tail, so both answers are right (see tests/golden/run, which judges it).
- */
-static bool is_for_the_daemon_only(const char *name)
-{
-	return strstr(name, "journal-middle");
 }
 
 int main(void)
@@ -268,8 +260,7 @@ int main(void)
 	while ((entry = readdir(dir)) && n < CASES_MAX) {
 		size_t len = strlen(entry->d_name);
 
-		if (len < 6 || len - 5 >= sizeof(cases[n].name) || strcmp(entry->d_name + len - 5, ".json") ||
-		    is_for_the_daemon_only(entry->d_name))
+		if (len < 6 || len - 5 >= sizeof(cases[n].name) || strcmp(entry->d_name + len - 5, ".json"))
 			continue;
 		memcpy(cases[n].name, entry->d_name, len - 5);
 		n++;
