@@ -36,6 +36,7 @@ static void backing_write_done(struct bio *bio)
 {
 	struct backing_write *b = container_of(bio, struct backing_write, bio);
 
+	b->d->backing_writes++;
 	if (bio->error)
 		bdev_io_error(b->d, "writing", bio->error);
 	latch_done(&b->latch, bio->error);
