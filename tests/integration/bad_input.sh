@@ -36,9 +36,9 @@ refused() {
 	echo "ok: $(cat refused.err)"
 }
 
-mk_images 16M 32M --writeback
+mk_images 4M 8M --writeback
 start_daemon
-dd if=/dev/urandom of="$MNT/dev0" bs=64k count=32 conv=notrunc,fsync status=none
+dd if=/dev/urandom of="$MNT/dev0" bs=64k count=8 conv=notrunc,fsync status=none
 [ "$(ctl_get dev0/state)" = dirty ] || fail "not dirty"
 want=$(sha "$MNT/dev0")
 
@@ -57,8 +57,8 @@ refuses_to_start "$MNT" "$MNT"
 stop_daemon
 
 say "not a bcache device, not there, not a device"
-truncate -s 16M zeros.img
-dd if=/dev/urandom of=noise.img bs=1M count=16 status=none
+truncate -s 4M zeros.img
+dd if=/dev/urandom of=noise.img bs=1M count=4 status=none
 truncate -s 100 tiny.img
 refused 'zeros.img*' --cache "$WORK/zeros.img"
 refused 'noise.img*' --backing "$WORK/noise.img"
@@ -68,7 +68,7 @@ refused "$WORK'*directory" --backing "$WORK"
 
 say "wrong size"
 cp --sparse=always cache.img short.img
-truncate -s 12M short.img
+truncate -s 3M short.img
 refused 'short.img*' --cache "$WORK/short.img" --backing "$WORK/backing.img"
 cp --sparse=always backing.img stub.img
 truncate -s 8192 stub.img
@@ -80,7 +80,7 @@ refused 'cache.img*twice' --cache "$WORK/cache.img" --cache "$WORK/cache.img"
 
 say "a dirty backing device without its cache, or with another's"
 refused 'backing.img*' --backing "$WORK/backing.img"
-"$CTL" format --cache other.img --size 16M >/dev/null
+"$CTL" format --cache other.img --size 4M >/dev/null
 # The other cache is good, and may be started and written to.
 refuses_to_start 'backing.img' --cache "$WORK/other.img" --backing "$WORK/backing.img" "$MNT"
 
@@ -91,7 +91,7 @@ start_daemon
 echo "$WORK/cache.img" >"$MNT/.ctl/register"
 ! test -e "$MNT/dev0" || fail "there is a device"
 echo "$WORK/backing.img" >"$MNT/.ctl/register"
-[ "$want" = "$(sha "$MNT/dev0")" ] || fail "registered later, its content is another"
+[ "$want" = "$(sha "$MNT/dev0")" ] || fail "registered after its cache, its content is another"
 stop_daemon
 
 say "the reverse: the backing device first, the cache later"

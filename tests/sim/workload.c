@@ -202,22 +202,22 @@ static void do_control(struct client *c, unsigned dev)
 	const char *path, *text = "1";
 	int target = (int)dev;
 
-	switch (prng_below(&c->rng, w->always_writeback ? 4 : 8)) {
+	switch (prng_below(&c->rng, w->always_writeback ? 3 : 8)) {
 	case 0:
 		path = "%s/internal/trigger_gc";
 		target = -1;
 		break;
 	case 1:
-		path = "%s/writeback_running";
-		text = ONE_OF(&c->rng, "0", "1", "1");
-		break;
-	case 2:
 		path = "%s/writeback_percent";
 		text = ONE_OF(&c->rng, "0", "1", "10", "40");
 		break;
-	case 3:
+	case 2:
 		path = "%s/writeback_delay";
 		text = ONE_OF(&c->rng, "0", "1", "30");
+		break;
+	case 3:
+		path = "%s/writeback_running";
+		text = ONE_OF(&c->rng, "0", "1", "1");
 		break;
 	case 4:
 		path = "%s/sequential_cutoff";
@@ -305,7 +305,8 @@ static void configure(struct load *l)
 		l->controlling[i] = false;
 		if (!w->always_writeback)
 			continue;
-		if (world_ctl(w, (int)i, "%s/cache_mode", "writeback") < 0 || world_ctl(w, (int)i, "%s/sequential_cutoff", "0") < 0)
+		if (world_ctl(w, (int)i, "%s/cache_mode", "writeback") < 0 || world_ctl(w, (int)i, "%s/sequential_cutoff", "0") < 0 ||
+		    world_ctl(w, (int)i, "%s/writeback_running", "0") < 0)
 			world_fail(w, "cannot set the mode of dev%u", i);
 	}
 	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */

@@ -65,7 +65,11 @@ struct world {
 	char set_uuid_text[37];
 
 	/* how this world behaves */
-	bool always_writeback;	/* nothing but zeroing ever bypasses the cache: the model can be strict */
+	/*
+	 * Nothing but zeroing ever bypasses the cache, and nothing is written back while clients write: the model can be strict. (Writeback
+	 * does not wait for the journal, so an unflushed write may reach the backing device, and a crash still lose its key: R2.6 once more.)
+	 */
+	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
 	uint64_t btree_cache_bytes;
 
