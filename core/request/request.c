@@ -225,7 +225,7 @@ static int write_choose(struct write *w, const struct bcf_io *io)
 }
 
 /*
- * The cache could not take dirty data (R2.8): write the rest to backing, make that durable, and only then forget what the cache has. A
+ * The cache could not take dirty data (R2.8), or has no room for it: write the rest to backing, make that durable, and only then forget what the cache has. A
  * writeback of old data that is under way must land first. Waits for disks, journal, btree, and for one writeback batch.
  */
 static int write_back_elsewhere(struct write *w, uint64_t from)
@@ -256,7 +256,7 @@ static int write_back(struct write *w)
 		return -EIO;
 	r = insert_data(&op);
 	w->seq = op.seq;
-	if (r == -EIO)
+	if (r == -EIO || r == -EAGAIN)
 		r = write_back_elsewhere(w, op.cursor);
 	writeback_write_end(w->d);
 	return r;
