@@ -329,6 +329,8 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 	assert(rs->nr_old < OLD_MAX);
 	old->frozen = true;
 	bnode_get(old);
+	/* Once its parent has forgotten it, a gc that begins takes its mark away, and the allocator the bucket, before we free it. */
+	bucket_pin(cset_bucket(c, bnode_bucket(old)));
 	rs->old[rs->nr_old++] = old;
 	r = copy_node(rs, old, &left, &right);
 	if (r < 0)
@@ -376,8 +378,10 @@ static void finish(struct restructure *rs, bool ok)
 		struct bnode *n = rs->old[i];
 
 		n->frozen = false;
-		if (ok) {
+		if (ok)
 			wait_written(n);
+		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
+		if (ok) {
 			if (n->no_append)
 				c->btree.nr_torn--;
 			bnode_release_pins(n);
@@ -391,9 +395,10 @@ static void finish(struct restructure *rs, bool ok)
 		struct bnode *n = rs->fresh[i];
 
 		n->frozen = false;
+		if (!ok && n != c->btree.root)
+			wait_written(n);
 		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
 		if (!ok && n != c->btree.root) {
-			wait_written(n);
 			bnode_release_pins(n);
 			bnode_retire(n);
 			if (!c->io_disable)

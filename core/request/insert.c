@@ -5,6 +5,7 @@
 
 #define BATCH_KEYS 16
 #define DATA_KEY_WORDS 3 /* one pointer */
+#define BUCKET_WAIT_NS (100 * NS_PER_MS)
 #define RETRY_STREAM (1ull << 63) /* another write point, hence another bucket */
 
 struct data_write {
@@ -36,6 +37,7 @@ static void backing_write_done(struct bio *bio)
 {
 	struct backing_write *b = container_of(bio, struct backing_write, bio);
 
+	b->d->backing_writes++;
 	if (bio->error)
 		bdev_io_error(b->d, "writing", bio->error);
 	latch_done(&b->latch, bio->error);
@@ -156,19 +158,38 @@ static void data_write_done(struct bio *bio)
 }
 
 /*
+ * May dirty data that found no bucket wait for one? Only while the cache has space that needs nobody's writeback to become free. Beyond the cutoff the
+ * wait could be for dirty data under our own range, which writeback leaves alone as long as we hold it; then the rest goes to
+ * backing instead. (A volume has no backing device: it waits.)
+ */
+static bool may_wait_for_bucket(const struct insert_op *op)
+{
+	const struct cset *c = op->d->set;
+
+	return op->kind == INSERT_DIRTY && (bdev_is_flash(op->d) || alloc_in_use_percent(c) <= c->cutoff_writeback_sync);
+}
+
+/*
  * Sectors for the next part of op, in whole blocks: a sub-block tail (the device's last one) leaves the rest of its block unused. May
  * wait for a bucket, but only while the batch is empty: un-indexed keys pin their buckets, and writers that sit on buckets while
- * they wait for more would starve each other.
+ * they wait for more would starve each other. The wait is looked after, since others may use up what we wait for.
  */
 static int batch_take(struct batch *b, struct insert_op *op, uint64_t stream, struct bkey *k)
 {
 	struct cset *c = b->c;
-	uint32_t want = (uint32_t)min(op->end - op->cursor, (uint64_t)BKEY_SIZE_MAX - c->g.block_sectors);
-	bool wait = op->kind == INSERT_DIRTY && !b->nr;
+	uint32_t want = (uint32_t)round_up_u64(min(op->end - op->cursor, (uint64_t)BKEY_SIZE_MAX - c->g.block_sectors), c->g.block_sectors);
 	int r;
 
 	bkey_init(k, op->d->inode, op->cursor, 0);
-	r = open_bucket_take(c, k, (uint32_t)round_up_u64(want, c->g.block_sectors), stream, bdev_is_flash(op->d), RESERVE_NONE, wait);
+	for (;;) {
+		r = open_bucket_take(c, k, want, stream, bdev_is_flash(op->d), RESERVE_NONE, false);
+		if (r != -EAGAIN || b->nr || !may_wait_for_bucket(op))
+			break;
+		alloc_wake(c);
+		c->alloc.nr_bucket_waits++;
+		if (wait_queue_wait_timeout(&c->alloc.bucket_wait, BUCKET_WAIT_NS) == -EINTR)
+			return -EINTR;
+	}
 	if (r < 0)
 		return r;
 	if (bkey_offset(k) > op->end)
@@ -271,7 +292,7 @@ static int __attribute__((noinline)) insert_batch(struct insert_op *op, uint64_t
 		return r;
 	if (data_error)
 		return data_error;
-	return b.out_of_buckets && op->kind != INSERT_DIRTY ? -EAGAIN : 0;
+	return b.out_of_buckets && (op->kind != INSERT_DIRTY || !b.nr) ? -EAGAIN : 0;
 }
 
 /* Waits: see the header. Holds the caller's range lock throughout (fills: nothing). */
@@ -294,5 +315,5 @@ int insert_data(struct insert_op *op)
 	}
 	if (r == -EAGAIN && op->kind == INSERT_CLEAN)
 		return insert_invalidate(op->d, op->cursor, op->end, &op->seq); /* not cached, so nothing old may stay */
-	return r == -EAGAIN ? 0 : r;
+	return r == -EAGAIN && op->kind == INSERT_FILL ? 0 : r;
 }

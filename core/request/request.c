@@ -48,18 +48,51 @@ void request_end(struct bdev *d)
 	bdev_put(d);
 }
 
-/* Waits for the backing device. */
+/* --- the backing device ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * Waits for the backing device, unless nothing was written since its last flush: in writeback mode most are like that, and a disk's flush is
+ * what its users wait for. Writes are counted when they complete, and a flush covers what completed before it began.
+ */
 int request_backing_flush(struct bdev *d)
 {
-	int r = flush_group_flush(&d->backing_flush);
+	uint64_t writes = d->backing_writes;
+	int r;
 
-	if (r < 0 && !d->io_disable) {
+	if (d->io_disable)
+		return -EIO;
+	if (d->backing_flushed >= writes)
+		return 0;
+	r = flush_group_flush(&d->backing_flush);
+	if (!r) {
+		d->backing_flushed = max(d->backing_flushed, writes);
+		return 0;
+	}
+	if (!d->io_disable) {
 		bdev_io_error(d, "flushing", r);
 		d->io_disable = true; /* R0.4: a second flush may succeed without having saved what the first one lost */
 		snprintf(d->error, sizeof(d->error), "a flush failed (%s): what was written since the last good one may be lost", strerror(-r));
 		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
 	}
+	return -EIO;
+}
+
+static int backing_done(struct bdev *d, const char *what, int r)
+{
+	d->backing_writes++; /* a failed one too: part of it may have arrived */
+	if (r < 0)
+		bdev_io_error(d, what, r);
 	return r < 0 ? -EIO : 0;
+}
+
+static int backing_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, unsigned flags)
+{
+	return backing_done(d, "writing", blk_write(d->backing, start, buf, end - start, flags));
+}
+
+static int backing_zero(struct bdev *d, uint64_t start, uint64_t end)
+{
+	return backing_done(d, "zeroing", blk_zero(d->backing, start, end - start));
 }
 
 /* --- decisions ------------------------------------------------------------------------------------------------------------- */
@@ -192,7 +225,7 @@ static int write_choose(struct write *w, const struct bcf_io *io)
 }
 
 /*
- * The cache could not take dirty data (R2.8): write the rest to backing, make that durable, and only then forget what the cache has. A
+ * The cache could not take dirty data (R2.8), or has no room for it: write the rest to backing, make that durable, and only then forget what the cache has. A
  * writeback of old data that is under way must land first. Waits for disks, journal, btree, and for one writeback batch.
  */
 static int write_back_elsewhere(struct write *w, uint64_t from)
@@ -203,12 +236,9 @@ static int write_back_elsewhere(struct write *w, uint64_t from)
 	if (bdev_is_flash(d))
 		return -EIO;
 	writeback_wait_started(d, from, w->end);
-	r = blk_write(d->backing, from, w->buf + (from - w->start) * SECTOR_BYTES, w->end - from, 0);
-	if (r < 0) {
-		bdev_io_error(d, "writing", r);
-		return -EIO;
-	}
-	r = request_backing_flush(d);
+	r = backing_write(d, w->buf + (from - w->start) * SECTOR_BYTES, from, w->end, 0);
+	if (!r)
+		r = request_backing_flush(d);
 	if (r < 0)
 		return r;
 	return insert_invalidate(d, from, w->end, &w->seq);
@@ -226,7 +256,7 @@ static int write_back(struct write *w)
 		return -EIO;
 	r = insert_data(&op);
 	w->seq = op.seq;
-	if (r == -EIO)
+	if (r == -EIO || r == -EAGAIN)
 		r = write_back_elsewhere(w, op.cursor);
 	writeback_write_end(w->d);
 	return r;
@@ -239,13 +269,9 @@ static int write_back(struct write *w)
 static int write_ordered(struct write *w)
 {
 	struct bdev *d = w->d;
-	int r = blk_write(d->backing, w->start, w->buf, w->end - w->start, 0);
+	int r = backing_write(d, w->buf, w->start, w->end, 0);
 
-	if (r < 0) {
-		bdev_io_error(d, "writing", r);
-		return -EIO;
-	}
-	return request_backing_flush(d);
+	return r < 0 ? r : request_backing_flush(d);
 }
 
 /*
@@ -281,17 +307,6 @@ static int write_to_backing(struct write *w)
 	return r;
 }
 
-static int write_pass_through(struct bdev *d, const void *buf, uint64_t start, uint64_t end, bool sync)
-{
-	int r = blk_write(d->backing, start, buf, end - start, sync ? BIO_FUA : 0);
-
-	if (r < 0) {
-		bdev_io_error(d, "writing", r);
-		return -EIO;
-	}
-	return 0;
-}
-
 /*
  * Holds the range (the caller). Waits for everything a write may wait for; see the header. A sync write is durable only when the index entry is,
  * even if its data is on backing: an older cached copy would otherwise come back with the old index.
@@ -302,7 +317,7 @@ int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end,
 	int r;
 
 	if (!d->set)
-		return write_pass_through(d, buf, start, end, io->sync);
+		return backing_write(d, buf, start, end, io->sync ? BIO_FUA : 0);
 	w.way = WRITE_BACK;
 	if (!bdev_is_flash(d)) {
 		r = write_choose(&w, io);
@@ -317,17 +332,6 @@ int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end,
 
 /* --- zeroing --------------------------------------------------------------------------------------------------------------- */
 
-static int zero_backing(struct bdev *d, uint64_t start, uint64_t end)
-{
-	int r = blk_zero(d->backing, start, end - start);
-
-	if (r < 0) {
-		bdev_io_error(d, "zeroing", r);
-		return -EIO;
-	}
-	return 0;
-}
-
 /*
  * Zeros on backing first, then the cache forgets (§2.7); with dirty sectors below, durably so (R2.4). There is no data to put into the cache
  * instead, so a writeback of old data that is under way is waited for: it would land on top of the zeros.
@@ -340,7 +344,7 @@ int request_zero(struct bdev *d, uint64_t start, uint64_t end)
 	int r = 0;
 
 	if (!d->set)
-		return zero_backing(d, start, end);
+		return backing_zero(d, start, end);
 	if (!bdev_is_flash(d)) {
 		d->bypass_reasons[BYPASS_DISCARD]++;
 		if (writeback_overlaps(d, start, end))
@@ -348,7 +352,7 @@ int request_zero(struct bdev *d, uint64_t start, uint64_t end)
 		r = range_has_dirty(d, start, end, &dirty);
 		if (r < 0)
 			return r;
-		r = zero_backing(d, start, end);
+		r = backing_zero(d, start, end);
 		if (r == 0 && dirty)
 			r = request_backing_flush(d);
 		if (r < 0 && dirty)
@@ -371,7 +375,7 @@ static void journal_flush_main(void *arg)
 	f->error = journal_flush(f->c);
 }
 
-/* Journal and backing device side by side: each covers what the other does not. Waits for both. */
+/* Journal and backing device, side by side if both have something to make durable: each covers what the other does not. Waits for them. */
 int request_flush(struct bdev *d)
 {
 	struct journal_flusher f = { .c = d->set, .error = 0 };
@@ -380,7 +384,7 @@ int request_flush(struct bdev *d)
 
 	if (!d->set)
 		return request_backing_flush(d);
-	if (bdev_is_flash(d))
+	if (bdev_is_flash(d) || d->backing_flushed >= d->backing_writes)
 		return journal_flush(d->set) < 0 ? -EIO : 0;
 	fiber = fiber_spawn("flush", journal_flush_main, &f);
 	if (!fiber)

@@ -28,6 +28,8 @@ struct bdev {
 	struct cset *set;	  /* NULL: not attached */
 	struct blkdev *backing;	  /* NULL: flash-only volume */
 	struct flush_group backing_flush;
+	uint64_t backing_writes;  /* writes and zeroings of data that have completed, well or not; starts at 1: an earlier life may have written */
+	uint64_t backing_flushed; /* ... when the newest successful flush began: with nothing new there is nothing to flush */
 	struct super *super;	  /* 4096 bytes, page-aligned; NULL for volumes */
 	struct fmutex super_lock; /* superblock writes */
 	unsigned number;	  /* devN */

@@ -170,6 +170,7 @@ static void batch_write_done(struct bio *bio)
 	struct segment *s = container_of(bio, struct segment, bio);
 	struct writeback_batch *b = s->batch;
 
+	b->d->backing_writes++;
 	if (bio->error) {
 		bdev_io_error(b->d, "writing back", bio->error);
 		for (unsigned i = 0; i < s->nr_run; i++)
