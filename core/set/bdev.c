@@ -97,18 +97,30 @@ int bdev_write_super(struct bdev *d)
 
 int bdev_set_state(struct bdev *d, enum bdev_state st)
 {
-	if (super_state(d->super) == st)
+	enum bdev_state old = super_state(d->super);
+	int r;
+
+	if (old == st)
 		return 0;
 	super_set_state(d->super, st);
-	return bdev_write_super(d);
+	r = bdev_write_super(d);
+	if (r < 0)
+		super_set_state(d->super, old); /* or the next attempt would believe that it is on disk */
+	return r;
 }
 
 int bdev_set_cache_mode(struct bdev *d, enum cache_mode m)
 {
-	if (super_cache_mode(d->super) == m)
+	enum cache_mode old = super_cache_mode(d->super);
+	int r;
+
+	if (old == m)
 		return 0;
 	super_set_cache_mode(d->super, m);
-	return bdev_write_super(d);
+	r = bdev_write_super(d);
+	if (r < 0)
+		super_set_cache_mode(d->super, old);
+	return r;
 }
 
 int bdev_set_label(struct bdev *d, const char *label, size_t len)
