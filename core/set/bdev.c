@@ -222,7 +222,10 @@ static void stopper(void *arg)
 	struct bdev *d = arg;
 	struct bcf *b = d->bcf;
 
-	/* At the end of the process nobody can close handles any more: the mount is gone. */
+	/*
+	 * A control operation that holds us may be an attach, which starts writeback: so it is stopped twice.
+	 * At the end of the process nobody can close handles any more: the mount is gone.
+	 */
 	while ((d->opens && !b->stopping) || d->count)
 		wait_queue_wait(d->count ? &d->count_zero : &b->changed);
 	writeback_stop(d);
@@ -230,6 +233,9 @@ static void stopper(void *arg)
 		wait_queue_wait(&d->count_zero);
 	while (d->holds)
 		wait_queue_wait(&b->changed);
+	writeback_stop(d);
+	while (d->count)
+		wait_queue_wait(&d->count_zero);
 	if (d->set)
 		d->set->devices[d->inode] = NULL;
 	log_info("%s stopped", d->name);
