@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include "core/admin/ctl.h"
 #include "core/admin/log.h"
+#include "core/engine/fiber.h"
 #include "tests/sim/world.h"
 #include "tests/unit/core/unit.h"
 
@@ -108,10 +109,96 @@ static void a_write_during_the_clean_mark_survives_a_detach(void **state)
 	run(detach_while_becoming_clean);
 }
 
+static FIBER_FN void detach_and_wait(struct world *w, struct bdev *d)
+{
+	set(w, "%s/detach", "1");
+	while (d->set)
+		fiber_sleep_ns(NS_PER_MS);
+}
+
+static void detach_with_a_bad_superblock(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct bcf_io io = { .pid = 1 };
+
+	super_writes(w, 0, -EIO);
+	detach_and_wait(w, d);
+	super_writes(w, 0, 0);
+	if (bcf_write(d, buf, BYTES, 0, &io) != -EIO)
+		world_fail(w, "writes past a cache that the superblock still names");
+}
+
+static void a_device_that_cannot_say_it_is_detached_is_disabled(void **state)
+{
+	run(detach_with_a_bad_superblock);
+}
+
+/* --- states -------------------------------------------------------------------------------------------------------------- */
+
+static void fail_to_set_the_state(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct super on_disk;
+
+	detach_and_wait(w, d);
+	w->detached[0] = true;
+	super_writes(w, 0, -EIO);
+	if (bdev_set_state(d, BDEV_STATE_STALE) != -EIO)
+		world_fail(w, "no error");
+	super_writes(w, 0, 0);
+	if (bdev_set_state(d, BDEV_STATE_STALE) < 0)
+		world_fail(w, "second try");
+	blk_sim_peek_durable(w->backing[0].sim, SUPER_SECTOR, &on_disk, SUPER_BYTES / SECTOR_BYTES);
+	if (super_state(&on_disk) != BDEV_STATE_STALE)
+		world_fail(w, "not on disk");
+}
+
+static void a_state_that_could_not_be_written_is_written_by_the_next_try(void **state)
+{
+	run(fail_to_set_the_state);
+}
+
+/* --- stopping ------------------------------------------------------------------------------------------------------------ */
+
+static void attach(void *arg)
+{
+	struct world *w = arg;
+
+	ignore_result(world_ctl(w, 0, "%s/attach", w->set_uuid_text)); /* stopped in the middle: may well be refused */
+}
+
+static void stop_while_attaching(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct fiber *f;
+
+	detach_and_wait(w, d);
+	super_writes(w, NS_PER_S, 0);
+	f = fiber_spawn("attach", attach, w);
+	while (!d->quiesce)
+		fiber_sleep_ns(NS_PER_MS);
+	set(w, "%s/stop", "1");
+	fiber_join(f);
+	for (unsigned i = 0; i < 100; i++) { /* a timer or a fiber of its that is left would run now */
+		fiber_sleep_ns(NS_PER_S);
+		for (struct list *l = w->engine->fibers.next; l != &w->engine->fibers; l = l->next)
+			if (!strcmp(list_entry(l, struct fiber, all)->name, "writeback"))
+				world_fail(w, "the device is gone, its writeback fiber is not");
+	}
+}
+
+static void a_device_stopped_while_it_is_attached_leaves_nothing_behind(void **state)
+{
+	run(stop_while_attaching);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_during_the_clean_mark_survives_a_detach),
+		cmocka_unit_test(a_device_that_cannot_say_it_is_detached_is_disabled),
+		cmocka_unit_test(a_state_that_could_not_be_written_is_written_by_the_next_try),
+		cmocka_unit_test(a_device_stopped_while_it_is_attached_leaves_nothing_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
