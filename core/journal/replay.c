@@ -33,7 +33,7 @@ static const struct jset *window_at(struct window *w, size_t offset, size_t *ret
 		w->start = offset;
 		w->len = r < 0 ? 0 : len;
 		if (r < 0)
-			return NULL; /* as if the bucket were empty: the gap check decides (§6.11) */
+			return NULL;
 	}
 	*ret_avail = need;
 	return (const struct jset *)(w->buf + (offset - w->start));
@@ -73,8 +73,13 @@ static int parse_bucket(struct window *w, uint32_t index, bool first_only, struc
 		const struct jset *e = window_at(w, offset, &avail);
 		char reason[160];
 		struct printbuf pb = PRINTBUF(reason);
-		int r = e ? jset_validate(e, avail, w->c->set_magic, &pb) : -EIO;
+		int r;
 
+		if (!e) { /* the newest entries may lie here: no gap would show that they are missing, and flushed writes would be */
+			pr(why, "journal bucket %u cannot be read", index);
+			return -EIO;
+		}
+		r = jset_validate(e, avail, w->c->set_magic, &pb);
 		if (r == -EUCLEAN) { /* its checksum is right: no torn write can look like this */
 			pr(why, "journal bucket %u (sector %llu): %s", index,
 			   (unsigned long long)(geometry_sector(&w->c->g, j->first_bucket + index) + offset / SECTOR_BYTES), reason);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A backing device joins and leaves a cache set (behaviour.md §1.7, §1.8; format.md §12.4). */
+#include <stdio.h>
+
 #include "core/admin/log.h"
 #include "core/set/instance.h"
 
@@ -128,6 +130,7 @@ static int join(struct bdev *d, struct cset *c, struct printbuf *why)
 		pr(why, "cannot attach '%s': counting its dirty data failed: %s", d->backing->path, c->error[0] ? c->error : strerror(-r));
 		c->devices[slot] = NULL;
 		d->set = NULL;
+		d->detaching = false; /* the set may have failed, and dismissed us, while we counted */
 		return r;
 	}
 	return 0;
@@ -177,7 +180,9 @@ static int leave_on_disk(struct bdev *d, struct cset *c)
 	if (r < 0)
 		return r;
 	uuid_entry_invalidate(&c->uuids[d->inode], (uint32_t)now_s32());
-	return c->io_disable ? 0 : uuid_table_write(c); /* a failed set cannot forget it, but NONE is enough (format.md §12.4) */
+	if (!c->io_disable && uuid_table_write(c) < 0)
+		log_warn("%s: cache set %s could not forget it", d->name, c->uuid_text);
+	return 0; /* a failed set cannot forget it, but NONE is enough (format.md §12.4) */
 }
 
 void bdev_detach_finish(struct bdev *d)
@@ -187,8 +192,11 @@ void bdev_detach_finish(struct bdev *d)
 
 	quiesce(d);
 	r = leave_on_disk(d, c);
-	if (r < 0)
-		log_warn("%s: detached, but not everywhere on disk: %s", d->name, strerror(-r));
+	if (r < 0) { /* on disk it still belongs to the set: old copies would hide what is written past the cache */
+		d->io_disable = true;
+		snprintf(d->error, sizeof(d->error), "its superblock could not be written when it was detached: %s", strerror(-r));
+		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
+	}
 	c->devices[d->inode] = NULL;
 	d->set = NULL;
 	d->detaching = false;

@@ -98,18 +98,30 @@ int bdev_write_super(struct bdev *d)
 
 int bdev_set_state(struct bdev *d, enum bdev_state st)
 {
-	if (super_state(d->super) == st)
+	enum bdev_state old = super_state(d->super);
+	int r;
+
+	if (old == st)
 		return 0;
 	super_set_state(d->super, st);
-	return bdev_write_super(d);
+	r = bdev_write_super(d);
+	if (r < 0)
+		super_set_state(d->super, old); /* or the next attempt would believe that it is on disk */
+	return r;
 }
 
 int bdev_set_cache_mode(struct bdev *d, enum cache_mode m)
 {
-	if (super_cache_mode(d->super) == m)
+	enum cache_mode old = super_cache_mode(d->super);
+	int r;
+
+	if (old == m)
 		return 0;
 	super_set_cache_mode(d->super, m);
-	return bdev_write_super(d);
+	r = bdev_write_super(d);
+	if (r < 0)
+		super_set_cache_mode(d->super, old);
+	return r;
 }
 
 int bdev_set_label(struct bdev *d, const char *label, size_t len)
@@ -211,7 +223,10 @@ static void stopper(void *arg)
 	struct bdev *d = arg;
 	struct bcf *b = d->bcf;
 
-	/* At the end of the process nobody can close handles any more: the mount is gone. */
+	/*
+	 * A control operation that holds us may be an attach, which starts writeback: so it is stopped twice.
+	 * At the end of the process nobody can close handles any more: the mount is gone.
+	 */
 	while ((d->opens && !b->stopping) || d->count)
 		wait_queue_wait(d->count ? &d->count_zero : &b->changed);
 	writeback_stop(d);
@@ -219,6 +234,9 @@ static void stopper(void *arg)
 		wait_queue_wait(&d->count_zero);
 	while (d->holds)
 		wait_queue_wait(&b->changed);
+	writeback_stop(d);
+	while (d->count)
+		wait_queue_wait(&d->count_zero);
 	if (d->set)
 		d->set->devices[d->inode] = NULL;
 	log_info("%s stopped", d->name);

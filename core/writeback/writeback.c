@@ -404,7 +404,8 @@ static void writeback_main(void *arg)
 				break;
 			continue;
 		}
-		if (work_once(d) && d->detaching && !w->stopping) {
+		/* A detach that begins while CLEAN is being written finds writes let in meanwhile, so look again: quiesce() only waits for them. */
+		if (work_once(d) && d->detaching && !w->stopping && !w->has_dirty && !w->dirty_writers) {
 			bdev_detach_finish(d);
 			w->detach_done = true;
 			break;

@@ -22,7 +22,7 @@
 #define CPU_SECONDS_MAX 120 /* of one world; it needs one or two. More means that it runs in circles */
 
 static const char usage[] =
-	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--trace] [--here]\n"
+	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--faults] [--trace] [--here]\n"
 	"\n"
 	"  COUNT          how many worlds (1), with the seeds SEED, SEED + 1, ...\n"
 	"  --minutes N    new worlds until N minutes have passed, instead of COUNT\n"
@@ -31,6 +31,7 @@ static const char usage[] =
 	"  --every-cut    each world with every --cut-at there is\n"
 	"  --outcomes N   of each power cut (the seed says)\n"
 	"  --jobs N       worlds at a time (1)\n"
+	"  --faults       disks fail now and then\n"
 	"  --trace        print what happens; --trace-io: each bio, too\n"
 	"  --here         no process per world: for debuggers\n";
 
@@ -84,6 +85,8 @@ static void report_failure(uint64_t seed, uint64_t cut_at, int status)
 	printf("repeat with: %s %llu", program, (unsigned long long)seed);
 	if (options.nr_ops != NR_OPS_DEFAULT)
 		printf(" --ops %u", options.nr_ops);
+	if (options.faults)
+		printf(" --faults");
 	if (options.nr_outcomes)
 		printf(" --outcomes %u", options.nr_outcomes);
 	if (cut_at)
@@ -186,7 +189,7 @@ int main(int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
 		{ "trace-io", 0, NULL, 'T' }, { "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
-		{ "help", 0, NULL, 'h' },    { 0 },
+		{ "faults", 0, NULL, 'f' }, { "help", 0, NULL, 'h' },    { 0 },
 	};
 	struct campaign c = { .nr_jobs = 1 };
 	double begun = seconds();
@@ -213,6 +216,9 @@ int main(int argc, char **argv)
 			break;
 		case 'j':
 			c.nr_jobs = (unsigned)number(optarg);
+			break;
+		case 'f':
+			options.faults = true;
 			break;
 		case 't':
 			options.trace = true;
@@ -260,6 +266,9 @@ int main(int argc, char **argv)
 	       (unsigned long long)stats->operations, (unsigned long long)stats->events, (unsigned long long)stats->cuts,
 	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->outcomes,
 	       (unsigned long long)stats->ambiguous, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
+	if (options.faults)
+		printf("%llu I/O errors, %llu operations refused\n", (unsigned long long)stats->faults,
+		       (unsigned long long)stats->refused);
 	free(c.jobs);
 	return good ? 0 : 1;
 }

@@ -306,6 +306,8 @@ void model_write_end(struct model *m, struct model_op *op, int error, bool durab
 				continue;
 			if (!error && !(c->mask & 1u << p))
 				c->until = m->now;
+			if (error)
+				c->flips = true; /* cache and backing device need not agree about a write that failed */
 			if (!error && op->direct && c->mask & 1u << p && !other_direct(s, c->mask, p))
 				c->direct = m->now;
 			c->mask &= (uint8_t)~(1u << p);

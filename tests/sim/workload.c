@@ -81,6 +81,15 @@ static uint8_t *some_memory(struct client *c)
 	return rng_percent(&c->rng, 70) ? c->buf : c->buf + rng_between(&c->rng, 1, PAGE_BYTES);
 }
 
+/* An operation that failed because a disk did. */
+static bool excused(struct world *w, int64_t r)
+{
+	if (r >= 0 || !world_disturbed(w))
+		return false;
+	w->stats->refused++;
+	return true;
+}
+
 static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io)
 {
 	struct world *w = c->l->w;
@@ -95,7 +104,9 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
 	model_read_begin(w->model[dev], &read);
 	r = bcf_read(d, mem, len, offset, io);
-	if (r != (int64_t)len)
+	if (excused(w, r))
+		ignore_result(model_read_end(w->model[dev], &read, offset, mem, 0, &why));
+	else if (r != (int64_t)len)
 		world_fail(w, "dev%u: read of %llu+%llu returns %lld", dev, (unsigned long long)offset, (unsigned long long)len, (long long)r);
 	else if (model_read_end(w->model[dev], &read, offset, mem, len, &why) < 0)
 		world_fail_data(w, dev, offset, len, text);
@@ -104,7 +115,7 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
 {
 	struct world *w = c->l->w;
-	struct model_op op = { .direct = zero || !w->always_writeback || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL };
+	struct model_op op = { .direct = zero || !w->always_writeback || w->options.faults || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL };
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
@@ -120,7 +131,9 @@ static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_
 		model_pattern(dev, op.gen, op.offset_bytes, mem, op.len_bytes);
 		r = bcf_write(d, mem, op.len_bytes, op.offset_bytes, io);
 	}
-	if (r != (int64_t)op.len_bytes)
+	if (excused(w, r))
+		model_write_end(w->model[dev], &op, (int)r, false);
+	else if (r != (int64_t)op.len_bytes)
 		world_fail(w, "dev%u: %s of %llu+%llu returns %lld", dev, zero ? "zero" : "write", (unsigned long long)op.offset_bytes,
 			   (unsigned long long)op.len_bytes, (long long)r);
 	else
@@ -137,7 +150,9 @@ static void do_flush(struct client *c, unsigned dev, struct bdev *d)
 	world_trace(w, "client %u: dev%u flush", c->id, dev);
 	model_flush_begin(w->model[dev], &flush);
 	r = bcf_flush(d);
-	if (r < 0)
+	if (excused(w, r))
+		model_flush_end(w->model[dev], &flush, r);
+	else if (r < 0)
 		world_fail(w, "dev%u: flush returns %d", dev, r);
 	else
 		model_flush_end(w->model[dev], &flush, 0);
@@ -151,6 +166,8 @@ static void wait_until_detached(struct world *w, unsigned dev)
 	for (unsigned minutes = 0; minutes < 6 * 60 && !world_failed(w); minutes++) {
 		struct bdev *d = world_bdev(w, dev);
 
+		if (world_disturbed(w) && (!d || minutes > 60))
+			return;
 		if (!d) {
 			world_fail(w, "dev%u went away while it was detached", dev);
 			return;
@@ -173,8 +190,11 @@ static void do_detach(struct client *c, unsigned dev)
 	l->controlling[dev] = true;
 	w->detached[dev] = true;
 	if (world_bdev(w, dev)->set) {
+		int r;
+
 		world_trace(w, "client %u: detach dev%u", c->id, dev);
-		if (world_ctl(w, (int)dev, "%s/detach", "1") < 0)
+		r = world_ctl(w, (int)dev, "%s/detach", "1");
+		if (r < 0 && !excused(w, r))
 			world_fail(w, "dev%u: detach is refused", dev);
 		wait_until_detached(w, dev);
 		world_trace(w, "client %u: detached dev%u", c->id, dev);
@@ -184,7 +204,9 @@ static void do_detach(struct client *c, unsigned dev)
 	if (rng_percent(&c->rng, 80) && !world_failed(w)) {
 		w->detached[dev] = false;
 		world_trace(w, "client %u: attach dev%u", c->id, dev);
-		if (world_ctl(w, (int)dev, "%s/attach", w->set_uuid_text) < 0)
+		int r = world_ctl(w, (int)dev, "%s/attach", w->set_uuid_text);
+
+		if (r < 0 && !excused(w, r))
 			world_fail(w, "dev%u: attach is refused", dev);
 	}
 	l->controlling[dev] = false;
@@ -232,7 +254,7 @@ static void do_control(struct client *c, unsigned dev)
 	}
 	world_trace(w, "client %u: dev%u %s = %s", c->id, dev, path, text);
 	int r = world_ctl(w, target, path, text);
-	if (r < 0)
+	if (r < 0 && !excused(w, r))
 		world_fail(w, "writing '%s' to %s (dev%u) returns %d", text, path, dev, r);
 }
 
@@ -260,7 +282,10 @@ static void step(struct client *c)
 	enum action action = pick_action(c);
 
 	if (!d) {
-		world_fail(w, "dev%u is gone", dev);
+		if (world_disturbed(w))
+			fiber_sleep_ns(NS_PER_S);
+		else
+			world_fail(w, "dev%u is gone", dev);
 		return;
 	}
 	switch (action) {
@@ -305,10 +330,17 @@ static void configure(struct load *l)
 		l->controlling[i] = false;
 		if (!w->always_writeback)
 			continue;
-		if (world_ctl(w, (int)i, "%s/cache_mode", "writeback") < 0 || world_ctl(w, (int)i, "%s/sequential_cutoff", "0") < 0 ||
-		    world_ctl(w, (int)i, "%s/writeback_running", "0") < 0)
+		int r = world_ctl(w, (int)i, "%s/cache_mode", "writeback");
+
+		if (r >= 0)
+			r = world_ctl(w, (int)i, "%s/sequential_cutoff", "0");
+		if (r >= 0)
+			r = world_ctl(w, (int)i, "%s/writeback_running", "0");
+		if (r < 0 && !excused(w, r))
 			world_fail(w, "cannot set the mode of dev%u", i);
 	}
+	if (!world_cset(w))
+		return;
 	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */
 		world_cset(w)->cutoff_writeback = world_cset(w)->cutoff_writeback_sync = 100;
 	if (w->always_writeback)
@@ -383,6 +415,7 @@ int workload_run(struct world *w)
 	/* Twice: the first start repairs, the second finds what that left. */
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
 		w->power.cut_at = 0;
+		w->options.faults = false;
 		if (world_boot(w, only_verify, NULL) != WORLD_STOPPED && !world_failed(w))
 			world_fail(w, "did not stop in order");
 	}

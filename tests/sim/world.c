@@ -37,6 +37,20 @@ bool world_failed(const struct world *w)
 	return *w->failure;
 }
 
+static uint64_t faults_hit(const struct world *w)
+{
+	uint64_t n = blk_sim_stats(w->cache.sim)->nr_faults;
+
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		n += blk_sim_stats(w->backing[i].sim)->nr_faults;
+	return n;
+}
+
+bool world_disturbed(const struct world *w)
+{
+	return faults_hit(w) > w->faults_before;
+}
+
 void world_trace(struct world *w, const char *fmt, ...)
 {
 	va_list args;
@@ -131,6 +145,7 @@ struct world *world_new(const struct world_options *o, struct world_stats *stats
 	w->options = *o;
 	w->stats = stats;
 	w->rng = prng_seeded(o->seed);
+	w->fault_rng = prng_seeded(prng_mix(o->seed + 0xfa));
 	make_formats(w);
 	snprintf(w->cache.path, sizeof(w->cache.path), "/sim/cache");
 	make_disk(w, &w->cache, &w->cache_format);
@@ -345,8 +360,10 @@ static void register_disk(struct world *w, const struct world_disk *disk)
 
 	world_trace(w, "register %s", disk->path);
 	r = bcf_register(w->bcf, disk->path, false, &why);
-	if (r < 0)
+	if (r < 0 && !world_disturbed(w))
 		world_fail(w, "%s is refused: %s (%s)", disk->path, strerror(-r), text);
+	if (r < 0)
+		world_trace(w, "%s is refused: %s (%s)", disk->path, strerror(-r), text);
 }
 
 /* I-11: a device with dirty data is not there without them. */
@@ -381,12 +398,16 @@ static void attach_all(struct world *w)
 	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++) {
 		struct bdev *d = find_bdev(w, i);
 
-		if (!d || (!d->running && d->set)) {
+		if (world_disturbed(w) && (!d || !world_cset(w)))
+			continue;
+		if ((!d || (!d->running && d->set)) && !world_disturbed(w)) {
 			world_fail(w, "backing%u is %s", i, d ? "attached and does not run" : "not there");
-		} else if (!d->set && !w->detached[i]) {
+		} else if (!d->set && !d->closing && !w->detached[i]) {
 			int r = world_ctl(w, (int)i, "%s/attach", w->set_uuid_text);
 
 			world_trace(w, "attach backing%u: %d", i, r);
+			if (world_disturbed(w))
+				continue;
 			if (r < 0)
 				world_fail(w, "attach of backing%u, state %s: %s", i, bdev_state_names[bdev_state(d)], strerror(-r));
 			else if (!d->running)
@@ -412,7 +433,8 @@ void world_verify(struct world *w)
 			int64_t r;
 
 			if (!d) {
-				world_fail(w, "dev%u does not run", i);
+				if (!world_disturbed(w))
+					world_fail(w, "dev%u does not run", i);
 				break;
 			}
 			len = min(rng_between(&w->rng, 1, max_bytes), model_bytes(w->model[i]) - at);
@@ -420,13 +442,17 @@ void world_verify(struct world *w)
 				len -= (at + len) % SECTOR_BYTES;
 			model_read_begin(w->model[i], &read);
 			r = bcf_read(d, buf, len, at, &io);
-			if (r != (int64_t)len)
+			if (r < 0 && world_disturbed(w))
+				ignore_result(model_read_end(w->model[i], &read, at, buf, 0, &why));
+			else if (r != (int64_t)len)
 				world_fail(w, "dev%u: read of %llu+%llu returns %lld", i, (unsigned long long)at, (unsigned long long)len, (long long)r);
 			else if (model_read_end(w->model[i], &read, at, buf, len, &why) < 0)
 				world_fail_data(w, i, at, len, text);
 		}
 	free(buf);
-	if (!world_failed(w) && c && btree_check(c, &why) < 0)
+	if (world_disturbed(w))
+		return; /* the set may be gone */
+	if (!world_failed(w) && c && btree_check(c, &why) < 0 && !world_disturbed(w))
 		world_fail(w, "btree_check: %s", text);
 }
 
@@ -540,6 +566,7 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		crash_disks(w, seed);
 		w->stats->outcomes++;
 		w->power.cut_at = 0;
+		w->options.faults = false;
 		if (!world_failed(w) && world_boot(w, only_verify, NULL) == WORLD_STOPPED && !world_failed(w))
 			_exit(0);
 		printf("in outcome %u of the cut: %s\n", n, w->failure);
@@ -551,6 +578,41 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		world_fail(w, "outcome %u of the cut ends with signal %d", n, WTERMSIG(status));
 	else if (status)
 		world_fail(w, "outcome %u of the cut is wrong (see above)", n);
+}
+
+/* What will fail in the next boot. */
+static void make_faults(struct world *w)
+{
+	static const unsigned ops[] = {
+		BLK_SIM_OP(BIO_READ), BLK_SIM_OP(BIO_WRITE), BLK_SIM_OP(BIO_WRITE) | BLK_SIM_OP(BIO_ZERO), BLK_SIM_OP(BIO_FLUSH),
+		BLK_SIM_OP(BIO_READ) | BLK_SIM_OP(BIO_WRITE), BLK_SIM_ALL_OPS,
+	};
+	struct prng *r = &w->fault_rng;
+	struct world_disk *disks[WORLD_BACKINGS_MAX + 1] = { &w->cache };
+
+	blk_sim_clear_faults(w->cache.sim);
+	for (unsigned i = 0; i < w->nr_backing; i++) {
+		disks[i + 1] = &w->backing[i];
+		blk_sim_clear_faults(w->backing[i].sim);
+	}
+	w->faults_before = faults_hit(w);
+	if (!w->options.faults || rng_percent(r, 25))
+		return;
+	for (uint64_t n = rng_between(r, 1, 4); n; n--) {
+		struct world_disk *d = rng_percent(r, 50) ? &w->cache : disks[prng_below(r, w->nr_backing + 1)];
+		struct blk_sim_fault f = { .ops = ops[prng_below(r, ARRAY_SIZE(ops))], .skip = rng_log(r, 2000) - 1, .error = -EIO };
+
+		if (rng_percent(r, 70))
+			f.count = rng_log(r, 20);
+		if (rng_percent(r, 30)) {
+			f.sector = prng_below(r, d->nr_sectors);
+			f.nr_sectors = rng_log(r, d->nr_sectors);
+			f.skip = rng_percent(r, 50) ? 0 : f.skip;
+		}
+		world_trace(w, "fault: %s ops %x sectors %llu+%llu skip %llu count %llu", d->path, f.ops, (unsigned long long)f.sector,
+			    (unsigned long long)f.nr_sectors, (unsigned long long)f.skip, (unsigned long long)f.count);
+		blk_sim_add_fault(d->sim, &f);
+	}
 }
 
 static void power_cut(struct world *w)
@@ -583,6 +645,7 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 	w->power.nr_events = 0;
 	w->power.off = false;
 	w->phase = WORLD_STARTING;
+	make_faults(w);
 	if (engine_sim_new(prng_u64(&w->rng), &w->engine) < 0)
 		abort();
 	world_trace(w, "boot; power cut at event %llu", (unsigned long long)w->power.cut_at);
@@ -593,12 +656,15 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 		world_fail(w, "deadlock: every fiber waits, and nothing is going to happen");
 	}
 	w->stats->events += w->power.nr_events;
+	w->stats->faults += faults_hit(w) - w->faults_before;
 	w->bcf = NULL;
 	if (r == 0) {
 		engine_sim_free(w->engine);
 		w->phase = WORLD_OFF;
 		if (!failed)
 			check_all_alone(w);
+		if (!failed && world_disturbed(w)) /* what a failed flush lost is seen only after a cut (R0.4) */
+			power_cut(w);
 		return world_failed(w) ? WORLD_FAILED : WORLD_STOPPED;
 	}
 	engine_sim_abandon(w->engine);

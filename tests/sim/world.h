@@ -36,6 +36,8 @@ struct world_stats {
 	uint64_t cuts_stopping;
 	uint64_t outcomes;	/* recoveries from a cut: several for each */
 	uint64_t ambiguous;	/* sectors for which a cut left a choice */
+	uint64_t faults;	/* I/O errors that hit */
+	uint64_t refused;	/* operations that failed because of them */
 };
 
 struct world_options {
@@ -43,6 +45,7 @@ struct world_options {
 	unsigned nr_ops;	/* of the clients, in all boots together */
 	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
+	bool faults;		/* disks fail: requests may then fail, too, but data that is read is right */
 	bool trace, trace_io;
 };
 
@@ -53,6 +56,8 @@ struct world {
 	struct world_options options;
 	struct world_stats *stats; /* shared with forked children */
 	struct prng rng;
+	struct prng fault_rng;	/* of its own, so that a seed means the same world with and without faults */
+	uint64_t faults_before;	/* that had hit when this boot began */
 	struct engine *engine;
 	struct bcf *bcf;	/* while up */
 	enum world_phase phase;
@@ -88,6 +93,8 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 /* Something is wrong: the first message counts; the engine stops. */
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool world_failed(const struct world *w);
+/* Has a disk failed in this boot? Then operations may fail, too. */
+bool world_disturbed(const struct world *w);
 void world_trace(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* The device on backing disk i, or NULL when it is not running. */

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Devices that join, leave, stop and fail at inconvenient moments: simulated worlds with disks that are slow or fail at the right place. */
+#include <stdlib.h>
+#include "core/admin/ctl.h"
+#include "core/admin/log.h"
+#include "core/engine/fiber.h"
+#include "tests/sim/world.h"
+#include "tests/unit/core/unit.h"
+
+#define BYTES KIB(4)
+
+static struct world_stats stats;
+static uint8_t buf[BYTES];
+
+static struct world *make_world(void)
+{
+	struct world_options o = { .seed = 1 };
+	struct world *w = world_new(&o, &stats);
+
+	log_set_level(LOG_LEVEL_ERROR);
+	while (w->nr_backing != 1 || model_bytes(w->model[0]) < 8 * BYTES) {
+		world_free(w);
+		o.seed++;
+		w = world_new(&o, &stats);
+	}
+	return w;
+}
+
+static FIBER_FN void set(struct world *w, const char *path, const char *text)
+{
+	int r = world_ctl(w, 0, path, text);
+
+	if (r < 0)
+		world_fail(w, "%s = %s: %d", path, text, r);
+}
+
+static void super_writes(struct world *w, uint64_t extra_ns, int error)
+{
+	blk_sim_clear_faults(w->backing[0].sim);
+	if (extra_ns || error)
+		blk_sim_add_fault(w->backing[0].sim, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .sector = SUPER_SECTOR,
+									       .nr_sectors = 8, .extra_ns = extra_ns, .error = error });
+}
+
+static FIBER_FN void write_page(struct world *w, struct bdev *d, uint32_t gen)
+{
+	struct bcf_io io = { .pid = 1 };
+	struct model_op op = { .len_bytes = BYTES, .gen = gen, .direct = true };
+	int64_t r;
+
+	model_pattern(0, gen, 0, buf, BYTES);
+	model_write_begin(w->model[0], &op);
+	r = bcf_write(d, buf, BYTES, 0, &io);
+	model_write_end(w->model[0], &op, r < 0 ? (int)r : 0, false);
+	if (r != BYTES)
+		world_fail(w, "write returns %lld", (long long)r);
+}
+
+static FIBER_FN void expect_page(struct world *w, struct bdev *d, uint32_t gen)
+{
+	struct bcf_io io = { .pid = 1 };
+	uint8_t want[BYTES], seen[BYTES];
+
+	model_pattern(0, gen, 0, want, BYTES);
+	if (bcf_read(d, seen, BYTES, 0, &io) != BYTES || memcmp(want, seen, BYTES))
+		world_fail(w, "the write is lost");
+}
+
+static void run(void (*body)(struct world *w, void *ctx))
+{
+	struct world *w = make_world();
+	enum world_end end = world_boot(w, body, NULL);
+
+	if (*w->failure)
+		fail_msg("%s", w->failure);
+	assert_int_equal(end, WORLD_STOPPED);
+	world_free(w);
+}
+
+/* --- detaching ----------------------------------------------------------------------------------------------------------- */
+
+static void write_second(void *arg) { write_page(arg, world_bdev(arg, 0), 2); }
+
+static void detach_while_becoming_clean(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct fiber *writer;
+
+	set(w, "%s/cache_mode", "writeback");
+	set(w, "%s/sequential_cutoff", "0");
+	set(w, "%s/writeback_delay", "0");
+	set(w, "%s/writeback_percent", "0");
+	write_page(w, d, 1);
+	super_writes(w, NS_PER_S, 0);
+	while (!(d->writeback.state_writing && bdev_state(d) == BDEV_STATE_CLEAN))
+		fiber_sleep_ns(NS_PER_MS);
+	writer = fiber_spawn("writer", write_second, w);
+	while (!d->writeback.has_dirty)
+		fiber_sleep_ns(NS_PER_MS);
+	set(w, "%s/detach", "1");
+	fiber_join(writer);
+	while (d->set)
+		fiber_sleep_ns(NS_PER_MS);
+	expect_page(w, d, 2);
+}
+
+static void a_write_during_the_clean_mark_survives_a_detach(void **state)
+{
+	run(detach_while_becoming_clean);
+}
+
+static FIBER_FN void detach_and_wait(struct world *w, struct bdev *d)
+{
+	set(w, "%s/detach", "1");
+	while (d->set)
+		fiber_sleep_ns(NS_PER_MS);
+}
+
+static void detach_with_a_bad_superblock(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct bcf_io io = { .pid = 1 };
+
+	super_writes(w, 0, -EIO);
+	detach_and_wait(w, d);
+	super_writes(w, 0, 0);
+	if (bcf_write(d, buf, BYTES, 0, &io) != -EIO)
+		world_fail(w, "writes past a cache that the superblock still names");
+}
+
+static void a_device_that_cannot_say_it_is_detached_is_disabled(void **state)
+{
+	run(detach_with_a_bad_superblock);
+}
+
+/* --- states -------------------------------------------------------------------------------------------------------------- */
+
+static void fail_to_set_the_state(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct super on_disk;
+
+	detach_and_wait(w, d);
+	w->detached[0] = true;
+	super_writes(w, 0, -EIO);
+	if (bdev_set_state(d, BDEV_STATE_STALE) != -EIO)
+		world_fail(w, "no error");
+	super_writes(w, 0, 0);
+	if (bdev_set_state(d, BDEV_STATE_STALE) < 0)
+		world_fail(w, "second try");
+	blk_sim_peek_durable(w->backing[0].sim, SUPER_SECTOR, &on_disk, SUPER_BYTES / SECTOR_BYTES);
+	if (super_state(&on_disk) != BDEV_STATE_STALE)
+		world_fail(w, "not on disk");
+}
+
+static void a_state_that_could_not_be_written_is_written_by_the_next_try(void **state)
+{
+	run(fail_to_set_the_state);
+}
+
+/* --- stopping ------------------------------------------------------------------------------------------------------------ */
+
+static void attach(void *arg)
+{
+	struct world *w = arg;
+
+	ignore_result(world_ctl(w, 0, "%s/attach", w->set_uuid_text)); /* stopped in the middle: may well be refused */
+}
+
+static void stop_while_attaching(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+	struct fiber *f;
+
+	detach_and_wait(w, d);
+	super_writes(w, NS_PER_S, 0);
+	f = fiber_spawn("attach", attach, w);
+	while (!d->quiesce)
+		fiber_sleep_ns(NS_PER_MS);
+	set(w, "%s/stop", "1");
+	fiber_join(f);
+	for (unsigned i = 0; i < 100; i++) { /* a timer or a fiber of its that is left would run now */
+		fiber_sleep_ns(NS_PER_S);
+		for (struct list *l = w->engine->fibers.next; l != &w->engine->fibers; l = l->next)
+			if (!strcmp(list_entry(l, struct fiber, all)->name, "writeback"))
+				world_fail(w, "the device is gone, its writeback fiber is not");
+	}
+}
+
+static void a_device_stopped_while_it_is_attached_leaves_nothing_behind(void **state)
+{
+	run(stop_while_attaching);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_write_during_the_clean_mark_survives_a_detach),
+		cmocka_unit_test(a_device_that_cannot_say_it_is_detached_is_disabled),
+		cmocka_unit_test(a_state_that_could_not_be_written_is_written_by_the_next_try),
+		cmocka_unit_test(a_device_stopped_while_it_is_attached_leaves_nothing_behind),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
