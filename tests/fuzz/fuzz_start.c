@@ -11,8 +11,8 @@
 #include "core/util/prng.h"
 #include <stdlib.h>
 
-enum { FLAG_RAW_LAST = 1, FLAG_GC = 2, FLAG_SLEEP = 4, FLAG_WRITEBACK = 8 };
-#define READ_BYTES_MAX MIB(2)
+enum { FLAG_RAW_LAST = 128, FLAG_GC = 2, FLAG_SLEEP = 4, FLAG_WRITEBACK = 8 };
+#define READ_BYTES_MAX KIB(512)
 #define EDITS_MAX 64
 
 struct edit {
