@@ -101,6 +101,18 @@ $(BENCH): $(B)/%: $(B)/%.o $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(link) $(LIBS_CORE)
 
+# Fuzzers: with libFuzzer in a build of their own (make fuzz), and with replay.c in every build, for what they once found.
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_REPLAY  := $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)
+$(FUZZ_REPLAY): $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay.o $(B)/tests/fuzz/images.o $(B)/libsim.a $(B)/libcore.a \
+                $(B)/libformats.a
+	$(call say,LD,$@)
+	$(link) $(LIBS_CORE)
+$(FUZZ_TARGETS:%=$(B)/%): $(B)/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/images.o $(B)/libsim.a $(B)/libcore.a $(B)/libformats.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -fsanitize=fuzzer,$(SAN) -o $@ $^ $(LIBS_CORE)
+$(B)/tests/fuzz/images.o: $(wildcard tests/fuzz/bases/*.base)
+
 # --- running it ---
 
 # What needs packages first builds in a second make: $(again) TARGET, with all processors.
@@ -164,6 +176,14 @@ sim:
 	@$(again) $(B)/sim
 	@$(B)/sim $(or $(SEED),$$(date +%s)000 --minutes $(MINUTES) --jobs $(JOBS))
 
+# make fuzz TIME=60 [TARGET=fuzz_start]: each fuzzer for so many seconds. What it learns stays in build/fuzz/corpus, what it finds too.
+TIME   ?= 60
+TARGET ?= $(FUZZ_TARGETS)
+fuzz:
+	@command -v clang >/dev/null || { echo "fuzzing needs the packages clang and libclang-rt-14-dev" >&2; exit 1; }
+	@$(again) $(TARGET:%=build/fuzz/%) B=build/fuzz CC=clang SAN=address,undefined OPT=-O1 CFLAGS='-fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp -Wno-gnu'
+	@tests/fuzz/run $(TIME) $(TARGET)
+
 # Lines and branches of formats/ and core/ that the tests reach.
 cover:
 	@find build/cover -name '*.gcda' -delete 2>/dev/null; \
@@ -195,6 +215,7 @@ help:
 	@echo 'make unit, lint, interop                   parts of that'
 	@echo 'make check-asan, check-ubsan, check-tsan, check-valgrind   the tests on instrumented builds'
 	@echo 'make sim [SEED=N] [MINUTES=N]              simulated crashes: one seed, or new ones for a while'
+	@echo 'make fuzz [TIME=SECONDS] [TARGET=fuzz_X]   libFuzzer on the parsers, the control files and whole images'
 	@echo 'make cover            test coverage of formats/ and core/'
 	@echo 'make bench            measure'
 	@echo 'make install [DESTDIR=] [PREFIX=/usr/local]'
@@ -202,6 +223,6 @@ help:
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint interop sim cover bench install clean help
+        unit lint interop sim fuzz cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -28,6 +28,8 @@ static int content_validate(const struct jset *j, struct printbuf *why)
 
 	if (j->version > JSET_VERSION)
 		pr(why, "unsupported journal entry version %u", j->version);
+	else if (j->seq > JSET_SEQ_MAX)
+		pr(why, "sequence number %llu is impossible, at most %llu", (unsigned long long)j->seq, (unsigned long long)JSET_SEQ_MAX);
 	else if (!j->last_seq || j->last_seq > j->seq)
 		pr(why, "entry %llu needs entries from %llu on", (unsigned long long)j->seq,
 		   (unsigned long long)j->last_seq);

@@ -5,6 +5,7 @@
 
 #define JSET_VERSION 1u
 #define JSET_MAGIC 0x245235c1a3625032ull
+#define JSET_SEQ_MAX ((uint64_t)INT64_MAX) /* nobody gets there by counting; we count on, and must not wrap */
 
 struct jset {
 	uint64_t csum;

@@ -169,7 +169,14 @@ static int check_gaps(const struct cset *c, uint64_t last_seq, struct printbuf *
 {
 	const struct journal *j = &c->journal;
 	uint64_t expected = last_seq, newest = j->found[j->nr_found - 1].seq;
+	uint64_t room = (uint64_t)j->nr_buckets * j->blocks_per_bucket;
 
+	/* All that an entry needs was in the ring when it was written, discarded or not by now: each in a block of its own. */
+	if (newest - last_seq >= room) {
+		pr(why, "journal of '%s': entry %llu needs entries from %llu on, but there is room for %llu only", c->cache->path,
+		   (unsigned long long)newest, (unsigned long long)last_seq, (unsigned long long)room);
+		return -EUCLEAN;
+	}
 	for (size_t i = 0; i < j->nr_found; i++) {
 		uint64_t seq = j->found[i].seq;
 

@@ -88,6 +88,7 @@ static void each_way_of_being_wrong_has_its_reason(void **state)
 	BAD(SEALED(b.j.version = 2), -EUCLEAN, "version 2");
 	BAD(SEALED(b.j.last_seq = 0), -EUCLEAN, "entry 4 needs entries from 0 on");
 	BAD(SEALED(b.j.last_seq = 5), -EUCLEAN, "entry 4 needs entries from 5 on");
+	BAD(SEALED((b.j.seq = UINT64_MAX, b.j.last_seq = UINT64_MAX)), -EUCLEAN, "is impossible");
 	BAD(SEALED((b.j.seq = 0, b.j.last_seq = 0)), -EUCLEAN, "entry 0 needs");
 	BAD(SEALED(b.j.nr_words = 11), -EUCLEAN, "malformed key at word 9 of 11");
 	BAD(SEALED(bkey_set_ptrs(jset_first(&b.j), 7)), -EUCLEAN, "malformed key at word 0");
