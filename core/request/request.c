@@ -103,6 +103,13 @@ uint64_t request_stream(const struct bcf_io *io)
 	return io->pid ? io->pid : (1ull << 32) + io->handle;
 }
 
+static void count_bypass(struct bdev *d, enum bypass_reason reason, uint64_t nr_sectors)
+{
+	d->bypass_reasons[reason]++;
+	stat_add(&d->stats, STAT_BYPASSED_SECTORS, nr_sectors);
+	stat_add(&d->set->stats, STAT_BYPASSED_SECTORS, nr_sectors);
+}
+
 static enum bypass_reason bypass_by_history(struct bdev *d, struct bypass_input *in, const struct bcf_io *io)
 {
 	struct congestion *g = &d->set->congestion;
@@ -138,9 +145,7 @@ enum bypass_reason request_bypass(struct bdev *d, uint64_t start, uint64_t end, 
 		alloc_rescale(c, (uint32_t)min(in.nr_sectors, (uint64_t)UINT32_MAX));
 		return BYPASS_NO;
 	}
-	d->bypass_reasons[reason]++;
-	stat_add(&d->stats, STAT_BYPASSED_SECTORS, in.nr_sectors);
-	stat_add(&c->stats, STAT_BYPASSED_SECTORS, in.nr_sectors);
+	count_bypass(d, reason, in.nr_sectors);
 	return reason;
 }
 
@@ -346,7 +351,7 @@ int request_zero(struct bdev *d, uint64_t start, uint64_t end)
 	if (!d->set)
 		return backing_zero(d, start, end);
 	if (!bdev_is_flash(d)) {
-		d->bypass_reasons[BYPASS_DISCARD]++;
+		count_bypass(d, BYPASS_DISCARD, end - start);
 		if (writeback_overlaps(d, start, end))
 			writeback_wait_started(d, start, end);
 		r = range_has_dirty(d, start, end, &dirty);

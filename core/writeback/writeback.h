@@ -5,8 +5,9 @@
  *
  * One fiber per attached backing device. It fills a keybuf (a bounded, ordered set of dirty keys found in the index) and works through it
  * in batches:
- *     read the batch from the cache  →  write it to backing in LBA order  →  one backing flush  →  make the keys clean.
- * The flush comes before any key of the batch becomes clean (R8.3, I-9). Clean keys are journalled: range try-lock, look up which parts still
+ *     read the batch from the cache ‖ journal flush  →  write it to backing in LBA order  →  one backing flush  →  make the keys clean.
+ * The journal flush makes the dirty keys durable before their data reaches backing: otherwise a power cut could leave new data there below an
+ * older clean copy. The backing flush comes before any key of the batch becomes clean (R8.3, I-9). Clean keys are journalled: range try-lock, look up which parts still
  * match, append those to the journal, insert with REPLACE, unlock (R3.4, R8.5). A contended or failed key stays dirty for a later pass.
  *
  * Keys of the running batch are *started*: a write that overlaps one goes to the cache as writeback (I-15), gc marks their buckets dirty
