@@ -329,6 +329,8 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 	assert(rs->nr_old < OLD_MAX);
 	old->frozen = true;
 	bnode_get(old);
+	/* A gc that begins and ends before finish() would find nothing that marks the bucket, and the allocator would take it. */
+	bucket_pin(cset_bucket(c, bnode_bucket(old)));
 	rs->old[rs->nr_old++] = old;
 	r = copy_node(rs, old, &left, &right);
 	if (r < 0)
@@ -376,8 +378,10 @@ static void finish(struct restructure *rs, bool ok)
 		struct bnode *n = rs->old[i];
 
 		n->frozen = false;
-		if (ok) {
+		if (ok)
 			wait_written(n);
+		bucket_unpin(cset_bucket(c, bnode_bucket(n))); /* no wait between this and bucket_free() */
+		if (ok) {
 			if (n->no_append)
 				c->btree.nr_torn--;
 			bnode_release_pins(n);
@@ -391,9 +395,10 @@ static void finish(struct restructure *rs, bool ok)
 		struct bnode *n = rs->fresh[i];
 
 		n->frozen = false;
+		if (!ok)
+			wait_written(n);
 		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
 		if (!ok && n != c->btree.root) {
-			wait_written(n);
 			bnode_release_pins(n);
 			bnode_retire(n);
 			if (!c->io_disable)
