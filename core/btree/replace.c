@@ -329,7 +329,7 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 	assert(rs->nr_old < OLD_MAX);
 	old->frozen = true;
 	bnode_get(old);
-	/* Once its parent has forgotten it, a gc that begins takes its mark away, and the allocator the bucket, before we free it. */
+	/* A gc that begins and ends before finish() would find nothing that marks the bucket, and the allocator would take it. */
 	bucket_pin(cset_bucket(c, bnode_bucket(old)));
 	rs->old[rs->nr_old++] = old;
 	r = copy_node(rs, old, &left, &right);
@@ -380,7 +380,7 @@ static void finish(struct restructure *rs, bool ok)
 		n->frozen = false;
 		if (ok)
 			wait_written(n);
-		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
+		bucket_unpin(cset_bucket(c, bnode_bucket(n))); /* no wait between this and bucket_free() */
 		if (ok) {
 			if (n->no_append)
 				c->btree.nr_torn--;
@@ -395,7 +395,7 @@ static void finish(struct restructure *rs, bool ok)
 		struct bnode *n = rs->fresh[i];
 
 		n->frozen = false;
-		if (!ok && n != c->btree.root)
+		if (!ok)
 			wait_written(n);
 		bucket_unpin(cset_bucket(c, bnode_bucket(n)));
 		if (!ok && n != c->btree.root) {

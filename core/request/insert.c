@@ -97,6 +97,8 @@ static int index_keys(struct cset *c, const struct keylist *keys, uint64_t *ret_
 	*ret_seq = seq;
 	r = btree_insert(c, keys, seq, NULL);
 	journal_release_keys(&c->journal, seq);
+	if (r < 0 && !c->io_disable) /* no memory: replay would insert what the index does not have */
+		return cset_error(c, "cannot index keys of journal entry %llu: %s", (unsigned long long)seq, strerror(-r));
 	return r;
 }
 

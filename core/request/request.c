@@ -17,8 +17,11 @@ int request_begin(struct bdev *d, bool write)
 {
 	struct cset *c;
 
-	while (d->quiesce)
+	while (d->quiesce) {
+		bdev_hold(d); /* it may be stopped meanwhile */
 		wait_queue_wait(&d->quiesced);
+		bdev_release(d);
+	}
 	if (d->closing)
 		return -ENXIO;
 	c = d->set;

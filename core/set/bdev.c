@@ -139,7 +139,11 @@ int bdev_set_label(struct bdev *d, const char *label, size_t len)
 	}
 	if (!r && slot && d->set && memcmp(d->set->uuids[d->inode].label, fresh, LABEL_BYTES)) {
 		memcpy(d->set->uuids[d->inode].label, fresh, LABEL_BYTES);
-		r = uuid_table_write(d->set);
+		struct cset *c = d->set;
+
+		cset_hold(c); /* a detach may end meanwhile */
+		r = uuid_table_write(c);
+		cset_release(c);
 	}
 	return r;
 }

@@ -247,7 +247,7 @@ int bcf_startup_done(struct bcf *b, struct printbuf *why)
 		char text[37];
 		struct printbuf uuid = PRINTBUF(text);
 
-		if (d->running || d->closing)
+		if (d->running || d->closing || !d->backing) /* a volume that did not start is logged */
 			continue;
 		pr_uuid(&uuid, d->super->set_uuid);
 		pr(why, "%s: the backing device is %s and its cache set %s is not here: not served", d->backing->path,

@@ -86,7 +86,9 @@ uint8_t bucket_inc_gen(struct cset *c, uint32_t b)
 
 	k->gen++;
 	c->alloc.need_gc = max(c->alloc.need_gc, (uint8_t)(k->gen - k->last_gc));
-	assert((uint8_t)(k->gen - k->last_gc) <= BUCKET_GC_GEN_MAX); /* A3 */
+	if ((uint8_t)(k->gen - k->last_gc) > BUCKET_GC_GEN_MAX) /* A3; pointers on disk can bring this about */
+		cset_error(c, "bucket %u of '%s' is %u generations ahead of the last gc, at most %d are possible", b, c->cache->path,
+			   (uint8_t)(k->gen - k->last_gc), BUCKET_GC_GEN_MAX);
 	if (c->alloc.need_gc > BUCKET_NEED_GC)
 		gc_trigger(c);
 	return k->gen;
@@ -106,6 +108,12 @@ void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_m
 	if (ptr_stale(c, ptr))
 		return;
 	b->gen = ptr_gen(ptr);
+	/*
+	 * An old freed marker can look that much newer (R7.3). The next gc finds last_gc anew; until then the bucket may be retired once,
+	 * but not invalidated.
+	 */
+	if ((uint8_t)(b->gen - b->last_gc) > BUCKET_GC_GEN_MAX - 1)
+		b->last_gc = (uint8_t)(b->gen - (BUCKET_GC_GEN_MAX - 1));
 	if (level && !freed_marker)
 		b->prio = PRIO_BTREE;
 	else if (!level && b->prio == PRIO_BTREE)

@@ -152,6 +152,14 @@ static void chain_adopt(struct cset *c, const struct prio_set *p, uint32_t i)
 	}
 }
 
+static bool chain_has(const struct cset *c, uint32_t nr, uint64_t b)
+{
+	for (uint32_t i = 0; i < nr; i++)
+		if (c->alloc.prio_buckets[i] == b)
+			return true;
+	return false;
+}
+
 int prio_read(struct cset *c, uint64_t first, struct printbuf *why)
 {
 	struct prio_set *p;
@@ -164,6 +172,11 @@ int prio_read(struct cset *c, uint64_t first, struct printbuf *why)
 		if (b < c->g.first_bucket || b >= c->g.nr_buckets) {
 			pr(why, "priorities: element %u of the chain names bucket %llu, outside %llu..%llu", i, (unsigned long long)b,
 			   (unsigned long long)c->g.first_bucket, (unsigned long long)c->g.nr_buckets - 1);
+			r = -EUCLEAN;
+			break;
+		}
+		if (b < c->g.first_bucket + c->super->keys || chain_has(c, i, b)) { /* recycling the chain would hand it out, or twice */
+			pr(why, "priorities: element %u of the chain names bucket %llu, which is in use already", i, (unsigned long long)b);
 			r = -EUCLEAN;
 			break;
 		}

@@ -76,6 +76,7 @@ void writeback_account(struct bdev *d, int64_t nr_sectors) { d->writeback.dirty_
 static int state_write(struct bdev *d, enum bdev_state st)
 {
 	struct writeback *w = &d->writeback;
+	enum bdev_state old = bdev_state(d);
 	int r;
 
 	assert(!w->state_writing);
@@ -85,6 +86,8 @@ static int state_write(struct bdev *d, enum bdev_state st)
 	super_set_state(d->super, st);
 	fmutex_unlock(&d->super_lock);
 	r = bdev_write_super(d);
+	if (r < 0)
+		super_set_state(d->super, old); /* what is on disk is unknown: the next attempt must not be skipped */
 	w->state_writing = false;
 	w->state_durable = !r && st == BDEV_STATE_DIRTY;
 	wake_all(&w->state_wait);
@@ -145,8 +148,7 @@ static bool become_clean(struct bdev *d, uint64_t generation)
 		return false;
 	w->has_dirty = false;
 	if (!d->detaching && state_write(d, BDEV_STATE_CLEAN) < 0) {
-		super_set_state(d->super, BDEV_STATE_DIRTY); /* what is on disk is unknown: try again */
-		w->has_dirty = true;
+		w->has_dirty = true; /* try again */
 		w->pass_failed = true;
 		return false;
 	}

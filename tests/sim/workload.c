@@ -339,6 +339,13 @@ static void configure(struct load *l)
 		if (r < 0 && !excused(w, r))
 			world_fail(w, "cannot set the mode of dev%u", i);
 	}
+	if (w->options.faults && rng_percent(&w->fault_rng, 50)) { /* bear it as long as possible */
+		for (unsigned i = 0; i < w->nr_backing; i++)
+			if (world_bdev(w, i))
+				world_bdev(w, i)->io_error_limit = UINT32_MAX;
+		if (world_cset(w))
+			world_cset(w)->io_error_limit = UINT32_MAX;
+	}
 	if (!world_cset(w))
 		return;
 	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */

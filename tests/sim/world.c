@@ -604,13 +604,17 @@ static void make_faults(struct world *w)
 
 		if (rng_percent(r, 70))
 			f.count = rng_log(r, 20);
-		if (rng_percent(r, 30)) {
+		if (rng_percent(r, 20)) { /* only slow: races become wide */
+			f.error = 0;
+			f.extra_ns = rng_log(r, 20 * NS_PER_S);
+		}
+		if (rng_percent(r, 50)) {
 			f.sector = prng_below(r, d->nr_sectors);
-			f.nr_sectors = rng_log(r, d->nr_sectors);
+			f.nr_sectors = rng_log(r, rng_percent(r, 50) ? 64 : d->nr_sectors);
 			f.skip = rng_percent(r, 50) ? 0 : f.skip;
 		}
-		world_trace(w, "fault: %s ops %x sectors %llu+%llu skip %llu count %llu", d->path, f.ops, (unsigned long long)f.sector,
-			    (unsigned long long)f.nr_sectors, (unsigned long long)f.skip, (unsigned long long)f.count);
+		world_trace(w, "fault: %s ops %x sectors %llu+%llu skip %llu count %llu error %d", d->path, f.ops, (unsigned long long)f.sector,
+			    (unsigned long long)f.nr_sectors, (unsigned long long)f.skip, (unsigned long long)f.count, f.error);
 		blk_sim_add_fault(d->sim, &f);
 	}
 }

@@ -176,6 +176,8 @@ void fmutex_unlock(struct fmutex *m)
 	m->owner = NULL;
 }
 void bdev_hold(struct bdev *d) { d->holds++; }
+void cset_hold(struct cset *c) { c->holds++; }
+void cset_release(struct cset *c) { assert_true(c->holds-- > 0); }
 void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
 uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }
 struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16])
