@@ -139,16 +139,18 @@ GOLDEN      := $(wildcard tests/golden/run)
 INTEROP     := $(filter-out tests/interop/functions.sh,$(wildcard tests/interop/*.sh))
 RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
 
-test-programs: all $(UNIT) $(B)/bcache-fuse-stub $(if $(SIM_SEEDS),$(B)/sim)
+FUZZ_CHECK  := tests/fuzz/regress/run
+
+test-programs: all $(UNIT) $(FUZZ_REPLAY) $(B)/bcache-fuse-stub $(if $(SIM_SEEDS),$(B)/sim)
 
 check: packages-check
 	@$(again) test-programs
-	@$(RUN) $(LINT) $(UNIT) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN) $(INTEROP)
+	@$(RUN) $(LINT) $(UNIT) $(FUZZ_CHECK) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN) $(INTEROP)
 
 # The same tests on instrumented builds, without those that do not depend on how we were compiled.
 check-variant: packages-check
 	@$(again) test-programs
-	@$(RUN) $(UNIT) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN)
+	@$(RUN) $(UNIT) $(FUZZ_CHECK) $(SIM_SEEDS) $(INTEGRATION) $(GOLDEN)
 check-asan:
 	@$(again) check-variant B=build/asan SAN=address,undefined SEEDS='1:100 1001:100'
 check-ubsan:

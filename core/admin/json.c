@@ -101,8 +101,16 @@ int json_doc_parse(const char *name, const char *text, size_t len_bytes, struct 
 	memcpy(d->text, text, len_bytes);
 	d->text[len_bytes] = '\0';
 	d->len_bytes = len_bytes;
+	if (memchr(text, '\0', len_bytes)) { /* jansson skips those between tokens, where our scanner would take one for a token */
+		json_complain(why, d, (size_t)((const char *)memchr(text, '\0', len_bytes) - text), "the text contains a NUL byte");
+		json_doc_free(d);
+		return -EINVAL;
+	}
 	d->root = json_loadb(d->text, len_bytes, JSON_REJECT_DUPLICATES, &error);
 	if (!d->root) {
+		for (char *c = error.text; *c; c++) /* it quotes the text, and why is one line */
+			if ((unsigned char)*c < 0x20 || *c == 0x7f)
+				*c = '?';
 		pr(why, "%s:%d:%d: %s", name, error.line < 1 ? 1 : error.line, error.column < 1 ? 1 : error.column, error.text);
 		json_doc_free(d);
 		return -EINVAL;

@@ -9,11 +9,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static char text[4096];
 	char reason[200];
 	struct printbuf pb = PRINTBUF(text), why = PRINTBUF(reason);
-	struct prio_set *p = calloc(1, PAGE_BYTES);
+	struct prio_set *p;
 	int r;
 
 	if (!size)
 		return -1;
+	p = calloc(1, PAGE_BYTES);
 	memcpy(p, data + 1, min(size - 1, (size_t)PAGE_BYTES));
 	if (data[0] & 1)
 		prio_set_seal(p, PAGE_BYTES, 7);

@@ -34,7 +34,7 @@ static void accepted(struct super *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct super *s = calloc(1, sizeof(*s));
+	struct super *s;
 	static char text[65536];
 	char reason[200];
 	struct printbuf pb = PRINTBUF(text), why = PRINTBUF(reason);
@@ -42,6 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return -1;
+	s = calloc(1, sizeof(*s));
 	memcpy(s, data + 1, min(size - 1, sizeof(*s)));
 	if (data[0] & 1 && s->keys <= SUPER_KEYS_MAX)
 		super_seal(s);

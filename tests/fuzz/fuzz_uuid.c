@@ -9,12 +9,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum { NR = 32 };
 	static char text[65536];
 	struct printbuf pb = PRINTBUF(text);
-	struct uuid_entry *u = calloc(NR, sizeof(*u));
+	struct uuid_entry *u;
 	char label[LABEL_BYTES + 1], uuid[37];
 	uint8_t back[16];
 
 	if (!size)
 		return -1;
+	u = calloc(NR, sizeof(*u));
 	memcpy(u, data + 1, min(size - 1, NR * sizeof(*u)));
 	if (data[0] & 1)
 		uuid_table_upgrade(u, NR);

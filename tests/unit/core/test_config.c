@@ -118,12 +118,16 @@ static void mistakes_are_told_with_their_place(void **state)
 
 static void syntax_errors_and_double_keys_have_a_place_too(void **state)
 {
+	struct printbuf why = PRINTBUF(why_text);
 	struct config c;
 
+	config_init(&c);
 	assert_int_equal(parse(&c, "{\n \"options\": { \"spin_us\": 1, }\n}"), -EINVAL);
 	assert_non_null(strstr(why_text, "f:2:"));
 	assert_int_equal(parse(&c, "{ \"options\": {},\n \"options\": {} }"), -EINVAL);
 	assert_non_null(strstr(why_text, "f:2:"));
+	assert_int_equal(config_parse(&c, "f", "{\n\0}", 4, &why), -EINVAL);
+	assert_string_equal(why_text, "f:2:1: the text contains a NUL byte");
 	assert_int_equal(parse(&c, ""), -EINVAL);
 	assert_non_null(strstr(why_text, "f:1:"));
 }
