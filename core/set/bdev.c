@@ -7,6 +7,7 @@
 
 #include "core/admin/log.h"
 #include "core/set/instance.h"
+#include "core/set/super_io.h"
 
 /* --- making ------------------------------------------------------------------------------------------------------------ */
 
@@ -88,8 +89,7 @@ int bdev_write_super(struct bdev *d)
 
 	fmutex_lock(&d->super_lock);
 	d->super->last_mount = (uint32_t)engine_real_s();
-	super_seal(d->super);
-	r = blk_write(d->backing, SUPER_SECTOR, d->super, SUPER_BYTES / SECTOR_BYTES, BIO_FUA);
+	r = super_write(d->backing, d->super);
 	fmutex_unlock(&d->super_lock);
 	if (r < 0)
 		bdev_io_error(d, "superblock write", r);

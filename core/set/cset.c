@@ -8,6 +8,7 @@
 
 #include "core/admin/log.h"
 #include "core/set/instance.h"
+#include "core/set/super_io.h"
 #include "core/space/prio_io.h"
 
 #define IO_ERROR_SHIFT 20
@@ -78,8 +79,7 @@ int cset_write_super(struct cset *c)
 	c->super->seq++;
 	c->super->version = max(c->super->version, (uint64_t)SUPER_CACHE);
 	c->super->last_mount = (uint32_t)engine_real_s();
-	super_seal(c->super);
-	r = blk_write(c->cache, SUPER_SECTOR, c->super, SUPER_BYTES / SECTOR_BYTES, BIO_FUA);
+	r = super_write(c->cache, c->super);
 	cset_io_done(c, "superblock write", r);
 	fmutex_unlock(&c->super_lock);
 	return r < 0 ? cset_error(c, "cannot write the superblock of '%s': %s", c->cache->path, strerror(-r)) : 0;

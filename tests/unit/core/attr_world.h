@@ -271,8 +271,6 @@ unsigned btree_shrink(struct cset *c, unsigned nr)
 	called("btree_shrink(%u)", nr);
 	return nr;
 }
-void cset_hold(struct cset *c) {}
-void cset_release(struct cset *c) {}
 uint64_t btree_memory_bytes(const struct cset *c) { return KIB(128); }
 unsigned alloc_in_use_percent(const struct cset *c) { return 11; }
 bool extent_live(const struct cset *c, const struct bkey *k) { return bkey_ptrs(k); }
