@@ -297,6 +297,23 @@ static void client_fiber(void *arg)
 	}
 }
 
+/*
+ * Leaves rest for half a minute before they are written, and clients are seldom awake then. Here they are written at any time, so that leaf writes,
+ * journal entries and power cuts meet.
+ */
+static void leaf_writer(void *arg)
+{
+	struct load *l = arg;
+	struct world *w = l->w;
+	struct prng rng = prng_seeded(prng_u64(&w->rng));
+	uint64_t pause_ns = rng_log(&rng, 100 * NS_PER_MS);
+
+	while (l->ops_left && !world_failed(w)) {
+		(void)btree_flush_pinned(world_cset(w), UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
+		fiber_sleep_ns(prng_below(&rng, 2 * pause_ns));
+	}
+}
+
 static void configure(struct load *l)
 {
 	struct world *w = l->w;
@@ -318,11 +335,14 @@ static void run_clients(struct world *w, void *ctx)
 {
 	struct load *l = ctx;
 	struct client clients[CLIENTS_MAX] = { 0 };
+	struct fiber *leaves = NULL;
 
 	/* Now and then go on unverified: reading everything fills the cache and settles the model. */
 	if (w->boots > 1 && rng_percent(&w->rng, 80))
 		world_verify(w);
 	configure(l);
+	if (rng_percent(&w->rng, 30))
+		leaves = fiber_spawn("leaf writer", leaf_writer, l);
 	for (unsigned i = 0; i < l->nr_clients; i++) {
 		struct client *c = &clients[i];
 
@@ -339,6 +359,8 @@ static void run_clients(struct world *w, void *ctx)
 		fiber_join(clients[i].fiber);
 		free(clients[i].buf);
 	}
+	if (leaves)
+		fiber_join(leaves);
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
 		world_verify(w);
 	if (rng_percent(&w->rng, 50) && !w->options.cut_at)
