@@ -364,7 +364,7 @@ static void run_clients(struct world *w, void *ctx)
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
 		world_verify(w);
 	if (rng_percent(&w->rng, 50) && !w->options.cut_at)
-		w->power.cut_at = 0; /* so that more boots end in order */
+		w->power.cut_at = 0, w->aim = AIM_NOTHING; /* so that more boots end in order */
 }
 
 static void only_verify(struct world *w, void *ctx)
@@ -396,12 +396,19 @@ int workload_run(struct world *w)
 		l.nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
 		l.ops_left = (unsigned)rng_between(&w->rng, 1, 2 * ops / boots + 1);
 		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w, l.ops_left);
+		w->aim = AIM_NOTHING;
+		if (w->power.cut_at && !w->options.cut_at && rng_percent(&w->rng, 50)) {
+			w->aim = (enum world_aim)rng_between(&w->rng, AIM_NOTHING + 1, WORLD_AIMS - 1);
+			w->aim_skip = rng_log(&w->rng, 32) - 1;
+			w->power.cut_at *= 10; /* unless it happens */
+		}
 		if (world_boot(w, run_clients, &l) == WORLD_CUT && i == 0)
 			w->first_boot_cut = true;
 	}
 	/* Twice: the first start repairs, the second finds what that left. */
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
 		w->power.cut_at = 0;
+		w->aim = AIM_NOTHING;
 		if (world_boot(w, only_verify, NULL) != WORLD_STOPPED && !world_failed(w))
 			world_fail(w, "did not stop in order");
 	}
