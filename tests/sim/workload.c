@@ -306,7 +306,7 @@ static void leaf_writer(void *arg)
 	struct load *l = arg;
 	struct world *w = l->w;
 	struct prng rng = prng_seeded(prng_u64(&w->rng));
-	uint64_t pause_ns = rng_log(&rng, 100 * NS_PER_MS);
+	uint64_t pause_ns = 2 * NS_PER_MS + rng_log(&rng, 100 * NS_PER_MS);
 
 	while (l->ops_left && !world_failed(w)) {
 		(void)btree_flush_pinned(world_cset(w), UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
