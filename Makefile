@@ -186,6 +186,10 @@ fuzz:
 	@$(again) $(TARGET:%=build/fuzz/%) B=build/fuzz CC=clang SAN=address,undefined OPT=-O1 CFLAGS='-fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp -Wno-gnu'
 	@tests/fuzz/run $(TIME) $(TARGET)
 
+# Break one rule of the core at a time, in a copy of the tree, and show which test notices. T: only names with this in them.
+mutants:
+	@tests/mutants/run --jobs $(JOBS) $(T)
+
 # Lines and branches of formats/ and core/ that the tests reach.
 cover:
 	@find build/cover -name '*.gcda' -delete 2>/dev/null; \
@@ -218,6 +222,7 @@ help:
 	@echo 'make check-asan, check-ubsan, check-tsan, check-valgrind   the tests on instrumented builds'
 	@echo 'make sim [SEED=N] [MINUTES=N]              simulated crashes: one seed, or new ones for a while'
 	@echo 'make fuzz [TIME=SECONDS] [TARGET=fuzz_X]   libFuzzer on the parsers, the control files and whole images'
+	@echo 'make mutants [T=TEXT] breaks one rule at a time and shows which test notices'
 	@echo 'make cover            test coverage of formats/ and core/'
 	@echo 'make bench            measure'
 	@echo 'make install [DESTDIR=] [PREFIX=/usr/local]'
@@ -225,6 +230,6 @@ help:
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint interop sim fuzz cover bench install clean help
+        unit lint interop sim mutants fuzz cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -328,7 +328,12 @@ static bool power_event(struct sim_handle *h)
 
 	if (!power)
 		return false;
-	if (!power->off && ++power->nr_events == power->cut_at) {
+	if (power->off)
+		return true;
+	power->nr_events++;
+	if (power->on_event)
+		power->on_event(power);
+	if (power->nr_events == power->cut_at) {
 		power->off = true;
 		engine_stop(h->engine);
 	}

@@ -28,6 +28,7 @@ struct blk_sim_power {
 	uint64_t nr_events;
 	uint64_t cut_at; /* 0: never */
 	bool off;
+	void (*on_event)(struct blk_sim_power *p); /* may choose cut_at, from nr_events on; NULL: nobody wants to know */
 };
 
 struct blk_sim_options {

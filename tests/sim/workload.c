@@ -322,6 +322,23 @@ static void client_fiber(void *arg)
 	}
 }
 
+/*
+ * Leaves rest for half a minute before they are written, and clients are seldom awake then. Here they are written at any time, so that leaf writes,
+ * journal entries and power cuts meet.
+ */
+static void leaf_writer(void *arg)
+{
+	struct load *l = arg;
+	struct world *w = l->w;
+	struct prng rng = prng_seeded(prng_u64(&w->rng));
+	uint64_t pause_ns = 2 * NS_PER_MS + rng_log(&rng, 100 * NS_PER_MS);
+
+	while (l->ops_left && !world_failed(w)) {
+		(void)btree_flush_pinned(world_cset(w), UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
+		fiber_sleep_ns(prng_below(&rng, 2 * pause_ns));
+	}
+}
+
 static void configure(struct load *l)
 {
 	struct world *w = l->w;
@@ -358,11 +375,14 @@ static void run_clients(struct world *w, void *ctx)
 {
 	struct load *l = ctx;
 	struct client clients[CLIENTS_MAX] = { 0 };
+	struct fiber *leaves = NULL;
 
 	/* Now and then go on unverified: reading everything fills the cache and settles the model. */
 	if (w->boots > 1 && rng_percent(&w->rng, 80))
 		world_verify(w);
 	configure(l);
+	if (rng_percent(&w->rng, 30))
+		leaves = fiber_spawn("leaf writer", leaf_writer, l);
 	for (unsigned i = 0; i < l->nr_clients; i++) {
 		struct client *c = &clients[i];
 
@@ -379,10 +399,13 @@ static void run_clients(struct world *w, void *ctx)
 		fiber_join(clients[i].fiber);
 		free(clients[i].buf);
 	}
+	if (leaves)
+		fiber_join(leaves);
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
 		world_verify(w);
 	if (w->options.cut_at)
 		return;
+	w->aim = AIM_NOTHING;
 	/* Boots that came so far end in order, or while they stop. */
 	w->power.cut_at = rng_percent(&w->rng, 50) ? 0 : w->power.nr_events + rng_between(&w->rng, 1, 60);
 }
@@ -416,6 +439,12 @@ int workload_run(struct world *w)
 		l.nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
 		l.ops_left = (unsigned)rng_between(&w->rng, 1, 2 * ops / boots + 1);
 		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w, l.ops_left);
+		w->aim = AIM_NOTHING;
+		if (w->power.cut_at && !w->options.cut_at && rng_percent(&w->rng, 50)) {
+			w->aim = (enum world_aim)rng_between(&w->rng, AIM_NOTHING + 1, WORLD_AIMS - 1);
+			w->aim_skip = rng_log(&w->rng, 32) - 1;
+			w->power.cut_at *= 10; /* unless it happens */
+		}
 		if (world_boot(w, run_clients, &l) == WORLD_CUT && i == 0)
 			w->first_boot_cut = true;
 	}
@@ -423,6 +452,7 @@ int workload_run(struct world *w)
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
 		w->power.cut_at = 0;
 		w->options.faults = false;
+		w->aim = AIM_NOTHING;
 		if (world_boot(w, only_verify, NULL) != WORLD_STOPPED && !world_failed(w))
 			world_fail(w, "did not stop in order");
 	}

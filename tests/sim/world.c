@@ -567,6 +567,7 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		w->stats->outcomes++;
 		w->power.cut_at = 0;
 		w->options.faults = false;
+		w->aim = AIM_NOTHING;
 		if (!world_failed(w) && world_boot(w, only_verify, NULL) == WORLD_STOPPED && !world_failed(w))
 			_exit(0);
 		printf("in outcome %u of the cut: %s\n", n, w->failure);
@@ -619,6 +620,60 @@ static void make_faults(struct world *w)
 	}
 }
 
+/* Changes when what we aim at happens. */
+static uint64_t aim_value(struct world *w)
+{
+	struct cset *c = w->bcf ? world_cset(w) : NULL;
+	uint64_t states = 0;
+
+	if (!c)
+		return 0;
+	switch (w->aim) {
+	case AIM_JOURNAL_BUCKET:
+		return c->journal.nr_reclaimed_buckets;
+	case AIM_NODE_WRITE:
+		return c->btree.nr_writes;
+	case AIM_RESTRUCTURE:
+		return c->btree.nr_rewrites;
+	case AIM_ROOT:
+		return c->btree.root->key.k.ptr[0];
+	case AIM_PRIOS:
+		return c->alloc.prio_seq;
+	case AIM_INVALIDATE:
+		return c->alloc.nr_invalidated;
+	case AIM_STATE:
+		for (unsigned i = 0; i < w->nr_backing; i++) {
+			struct bdev *d = world_bdev(w, i);
+
+			states = 8 * states + (d ? bdev_state(d) : 7);
+		}
+		return states;
+	case AIM_CLEANED:
+		return c->writeback_keys_done;
+	case AIM_GC:
+		return c->gc.runs_started;
+	default:
+		return 0;
+	}
+}
+
+static void disk_event(struct blk_sim_power *power)
+{
+	struct world *w = container_of(power, struct world, power);
+	uint64_t value;
+
+	if (w->aim == AIM_NOTHING)
+		return;
+	value = aim_value(w);
+	if (value == w->aim_seen)
+		return;
+	w->aim_seen = value;
+	if (w->aim_skip--)
+		return;
+	power->cut_at = power->nr_events + rng_log(&w->rng, 16) - 1;
+	w->aim = AIM_NOTHING;
+}
+
 static void power_cut(struct world *w)
 {
 	unsigned outcomes = w->options.nr_outcomes ? w->options.nr_outcomes : (unsigned)rng_between(&w->rng, 1, OUTCOMES_MAX);
@@ -648,6 +703,8 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 	w->stats->boots++;
 	w->power.nr_events = 0;
 	w->power.off = false;
+	w->power.on_event = disk_event;
+	w->aim_seen = 0;
 	w->phase = WORLD_STARTING;
 	make_faults(w);
 	if (engine_sim_new(prng_u64(&w->rng), &w->engine) < 0)

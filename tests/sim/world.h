@@ -49,6 +49,21 @@ struct world_options {
 	bool trace, trace_io;
 };
 
+/* Something rare to cut the power at, or shortly after: most of what can go wrong with it has a window of a few events. */
+enum world_aim {
+	AIM_NOTHING,
+	AIM_JOURNAL_BUCKET, /* the journal enters another bucket */
+	AIM_NODE_WRITE,
+	AIM_RESTRUCTURE,    /* a node was replaced in memory */
+	AIM_ROOT,	    /* there is a new root */
+	AIM_PRIOS,	    /* a prio chain is being written */
+	AIM_INVALIDATE,	    /* buckets were emptied */
+	AIM_STATE,	    /* a backing superblock changes its state */
+	AIM_CLEANED,	    /* keys became clean */
+	AIM_GC,
+	WORLD_AIMS
+};
+
 enum world_phase { WORLD_OFF, WORLD_STARTING, WORLD_UP, WORLD_STOPPING };
 enum world_end { WORLD_STOPPED, WORLD_CUT, WORLD_FAILED };
 
@@ -79,6 +94,8 @@ struct world {
 	uint64_t btree_cache_bytes;
 
 	struct blk_sim_power power;
+	enum world_aim aim;	/* of this boot */
+	uint64_t aim_seen, aim_skip;
 	uint64_t boots;
 	bool first_boot_cut;
 	char failure[4000];	/* "" = none so far */
