@@ -351,6 +351,15 @@ static void name_what_blocks(const struct bcf *b)
 		log_warn("still stopping: %s (%u requests in flight)", d->name, d->count);
 }
 
+/* Administrative operations in progress, and those that wait for their turn, come to their end; no new one begins once `stopping` is set. */
+static void drain_admin(struct bcf *b)
+{
+	while (fmutex_locked(&b->admin)) { /* unlocking hands it to the next one who waits */
+		fmutex_lock(&b->admin);
+		fmutex_unlock(&b->admin);
+	}
+}
+
 void bcf_stop(struct bcf *b)
 {
 	uint64_t deadline = engine_now_ns() + b->options.shutdown_timeout_s * NS_PER_S;
@@ -358,8 +367,7 @@ void bcf_stop(struct bcf *b)
 	struct bdev *d;
 
 	b->stopping = true;
-	fmutex_lock(&b->admin); /* a registration in progress comes to its end first */
-	fmutex_unlock(&b->admin);
+	drain_admin(b);
 	timer_cancel(&b->stats_timer);
 	list_for_each(c, &b->csets, link)
 		cset_stop(c, false);
@@ -375,5 +383,6 @@ void bcf_stop(struct bcf *b)
 			return; /* b stays: fibers still use it */
 		}
 	}
+	drain_admin(b);
 	free(b);
 }
