@@ -334,7 +334,13 @@ static void leaf_writer(void *arg)
 	uint64_t pause_ns = 2 * NS_PER_MS + rng_log(&rng, 100 * NS_PER_MS);
 
 	while (l->ops_left && !world_failed(w)) {
-		(void)btree_flush_pinned(world_cset(w), UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
+		struct cset *c = world_cset(w);
+
+		if (!c) /* it has failed */
+			break;
+		cset_hold(c);
+		(void)btree_flush_pinned(c, UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
+		cset_release(c);
 		fiber_sleep_ns(prng_below(&rng, 2 * pause_ns));
 	}
 }
