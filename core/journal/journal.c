@@ -140,6 +140,10 @@ static void wait_for_space(struct cset *c)
 {
 	struct journal *j = &c->journal;
 
+	if (j->nr_operations >= j->max_operations) { /* the next one that leaves wakes us; the writer cannot help (sim 7514 --faults) */
+		wait_queue_wait(&j->space);
+		return;
+	}
 	if (j->buf[j->open_buf].dirty)
 		j->buf[j->open_buf].need_write = true;
 	j->want_room = true;
