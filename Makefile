@@ -171,6 +171,12 @@ interop: packages-check
 	@$(again) all
 	@$(RUN) $(INTEROP)
 
+# The kernel and we take turns on the same images: ROUNDS of them, some seconds each. SEED: of the first chain of five.
+ROUNDS ?= 100
+interop-soak: packages-check
+	@$(again) all
+	@B=$(B) tests/interop/soak --rounds $(ROUNDS) --jobs $(JOBS) --seed $(or $(SEED),1)
+
 # make sim SEED=7 repeats one world; make sim MINUTES=30 lives through new ones for that long and stops at the first failure.
 SEED    ?=
 MINUTES ?= 1
@@ -220,6 +226,7 @@ help:
 	@echo 'make check [T=TEXT]   install what is missing, build, run all tests (whose name contains TEXT)'
 	@echo 'make unit, lint, interop                   parts of that'
 	@echo 'make check-asan, check-ubsan, check-tsan, check-valgrind   the tests on instrumented builds'
+	@echo 'make interop-soak [ROUNDS=100]             the kernel and we take turns on the same images'
 	@echo 'make sim [SEED=N] [MINUTES=N]              simulated crashes: one seed, or new ones for a while'
 	@echo 'make fuzz [TIME=SECONDS] [TARGET=fuzz_X]   libFuzzer on the parsers, the control files and whole images'
 	@echo 'make mutants [T=TEXT] breaks one rule at a time and shows which test notices'
@@ -230,6 +237,6 @@ help:
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint interop sim mutants fuzz cover bench install clean help
+        unit lint interop interop-soak sim mutants fuzz cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
