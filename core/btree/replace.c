@@ -71,7 +71,7 @@ static int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret
 	struct bkey_buf key;
 	struct bnode *n;
 	uint32_t b;
-	int r = bucket_alloc(c, RESERVE_BTREE, false, &b);
+	int r = bucket_alloc(c, RESERVE_BTREE, &b);
 
 	assert(r != -EAGAIN); /* the reserve check has counted it (R5.3) */
 	if (r < 0)

@@ -184,7 +184,7 @@ static int batch_take(struct batch *b, struct insert_op *op, uint64_t stream, st
 
 	bkey_init(k, op->d->inode, op->cursor, 0);
 	for (;;) {
-		r = open_bucket_take(c, k, want, stream, bdev_is_flash(op->d), RESERVE_NONE, false);
+		r = open_bucket_take(c, k, want, stream, bdev_is_flash(op->d), RESERVE_NONE);
 		if (r != -EAGAIN || b->nr || !may_wait_for_bucket(op))
 			break;
 		alloc_wake(c);

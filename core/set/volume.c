@@ -28,7 +28,7 @@ static int table_to_new_bucket(struct cset *c)
 
 	if (r < 0)
 		return r;
-	r = bucket_alloc(c, RESERVE_BTREE, false, &b);
+	r = bucket_alloc(c, RESERVE_BTREE, &b);
 	fmutex_unlock(&c->btree.structure);
 	if (r < 0)
 		return r;

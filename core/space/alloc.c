@@ -411,29 +411,16 @@ static bool pop_free(struct alloc *a, enum reserve r, uint32_t *ret)
 	return fifo_pop(&a->free[RESERVE_NONE], ret) || (r != RESERVE_NONE && fifo_pop(&a->free[r], ret));
 }
 
-int bucket_alloc(struct cset *c, enum reserve r, bool wait, uint32_t *ret_bucket)
+int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 {
 	struct alloc *a = &c->alloc;
 	uint32_t b;
 
-	if (wait)
-		might_yield();
-	for (;;) {
-		if (c->io_disable)
-			return -EROFS;
-		if (pop_free(a, r, &b))
-			break;
-		alloc_wake(c);
-		if (!wait)
-			return -EAGAIN;
-		if (!a->running)
-			return -EINTR;
-		a->nr_bucket_waits++;
-		int err = wait_queue_wait_interruptible(&a->bucket_wait);
-		if (err)
-			return err;
-	}
+	if (c->io_disable)
+		return -EROFS;
 	alloc_wake(c);
+	if (!pop_free(a, r, &b))
+		return -EAGAIN;
 
 	struct bucket *k = cset_bucket(c, b);
 	bool meta = r == RESERVE_BTREE || r == RESERVE_PRIO;

@@ -79,11 +79,11 @@ FIBER_FN void alloc_stop(struct cset *c);
 void alloc_wake(struct cset *c);
 
 /*
- * Take one bucket with pin 1 and a durable gen. -EAGAIN: none and !wait. -EROFS: the set failed; -EINTR: the set stops.
- * Data callers must hold no structural lock when waiting (R0.8).
+ * Take one bucket with pin 1 and a durable gen. Never waits. -EAGAIN: none; who wants to wait does so in bucket_wait, without a structural lock
+ * (R0.8) and looks again. -EROFS: the set failed.
  */
-FIBER_FN MUST_CHECK int bucket_alloc(struct cset *c, enum reserve r, bool wait, uint32_t *ret_bucket);
-/* Buckets that bucket_alloc(r, no wait) could hand out now. */
+MUST_CHECK int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket);
+/* Buckets in the reserve of r. */
 uint32_t bucket_alloc_available(const struct cset *c, enum reserve r);
 /* Metadata or data bucket is no longer referenced; it is reused through invalidation like any other. pin must be 0 then. */
 void bucket_free(struct cset *c, uint32_t b);

@@ -80,26 +80,18 @@ static void grant(struct cset *c, struct open_bucket *b, struct bkey *k, uint32_
 	list_add_tail(&c->open_buckets.lru, &b->lru);
 }
 
-int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64_t stream, bool flash, enum reserve r, bool wait)
+int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64_t stream, bool flash, enum reserve r)
 {
 	struct open_bucket *b = pick(&c->open_buckets, k, stream, flash);
-	uint32_t fresh = 0;
 
 	assert(nr_sectors && nr_sectors <= BKEY_SIZE_MAX);
 	if (!b->sectors_free) {
-		int err = bucket_alloc(c, r, wait, &fresh);
+		int err = bucket_alloc(c, r, &b->bucket);
 
 		if (err)
 			return err;
-		b = pick(&c->open_buckets, k, stream, flash); /* the wait may have changed everything */
-		if (b->sectors_free) {
-			bucket_unpin(cset_bucket(c, fresh)); /* unused: the allocator finds it again, reclaimable */
-			cset_bucket(c, fresh)->sectors_used = 0;
-		} else {
-			b->bucket = fresh;
-			b->sectors_free = c->g.bucket_sectors;
-			b->flash = flash;
-		}
+		b->sectors_free = c->g.bucket_sectors;
+		b->flash = flash;
 	}
 	grant(c, b, k, nr_sectors, stream);
 	return (int)bkey_size(k);

@@ -33,7 +33,6 @@ MUST_CHECK int open_buckets_init(struct cset *c);
 void open_buckets_release(struct cset *c); /* drops the pins */
 /*
  * Give k (inode and END = start of the write so far, size 0) a pointer and up to nr_sectors: END advances and size is set to what was granted;
- * fewer at a bucket's end. The key's bucket is pinned for it. Errors as bucket_alloc().
+ * fewer at a bucket's end. The key's bucket is pinned for it. Never waits; errors as bucket_alloc().
  */
-FIBER_FN MUST_CHECK int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64_t stream, bool flash, enum reserve r,
-					 bool wait);
+MUST_CHECK int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64_t stream, bool flash, enum reserve r);

@@ -17,7 +17,7 @@ static int chain_alloc(struct cset *c, uint32_t *buckets)
 	if (c->alloc.free[RESERVE_PRIO].nr + c->alloc.free[RESERVE_NONE].nr < c->g.nr_prio_buckets)
 		return -EAGAIN;
 	for (uint32_t i = 0; i < c->g.nr_prio_buckets; i++) {
-		int r = bucket_alloc(c, RESERVE_PRIO, false, &buckets[i]);
+		int r = bucket_alloc(c, RESERVE_PRIO, &buckets[i]);
 
 		assert(r != -EAGAIN);
 		if (r < 0)
