@@ -6,7 +6,9 @@
  * run; the last line then is the command that repeats it.
  */
 #include "core/admin/log.h"
+#include "tests/sim/shrink.h"
 #include "tests/sim/workload.h"
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,10 +21,12 @@
 
 #define NR_OPS_DEFAULT 400
 #define EXIT_NOT_CUT 4 /* the first boot was over before --cut-at */
+#define SHRINK_RUNS_MAX 3000
 #define CPU_SECONDS_MAX 120 /* of one world; it needs one or two. More means that it runs in circles */
 
 static const char usage[] =
-	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--faults] [--trace] [--here]\n"
+	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--faults]\n"
+	"           [--shrink | --script SCRIPT] [--trace | --trace-io] [--here]\n"
 	"\n"
 	"  COUNT          how many worlds (1), with the seeds SEED, SEED + 1, ...\n"
 	"  --minutes N    new worlds until N minutes have passed, instead of COUNT\n"
@@ -32,6 +36,8 @@ static const char usage[] =
 	"  --outcomes N   of each power cut (the seed says)\n"
 	"  --jobs N       worlds at a time (1)\n"
 	"  --faults       disks fail now and then\n"
+	"  --shrink       take away what a failing world does not need to fail, and print the rest\n"
+	"  --script TEXT  live through this part of the world only (as --shrink printed it)\n"
 	"  --trace        print what happens; --trace-io: each bio, too\n"
 	"  --here         no process per world: for debuggers\n";
 
@@ -62,6 +68,13 @@ static int run_world(uint64_t seed, uint64_t cut_at)
 	return r;
 }
 
+static void limit_world(void)
+{
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ CPU_SECONDS_MAX, CPU_SECONDS_MAX + 1 });
+	if (!options.trace)
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+}
+
 static pid_t start_world(uint64_t seed, uint64_t cut_at)
 {
 	pid_t pid;
@@ -70,11 +83,92 @@ static pid_t start_world(uint64_t seed, uint64_t cut_at)
 	pid = fork();
 	if (pid)
 		return pid;
-	setrlimit(RLIMIT_CPU, &(struct rlimit){ CPU_SECONDS_MAX, CPU_SECONDS_MAX + 1 });
-	if (!options.trace)
-		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	limit_world();
 	_exit(run_world(seed, cut_at));
 }
+
+/* --- shrinking ------------------------------------------------------------------------------------------------------ */
+
+static void *shared_memory(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		exit(2);
+	}
+	return p;
+}
+
+struct shrink_world {
+	uint64_t seed;
+	struct script *record;	/* shared with the process that lives through the world */
+};
+
+/* In silence: what fails is said once, at the end. */
+static bool script_fails(void *ctx, const struct script *s, struct script *recorded)
+{
+	struct shrink_world *x = ctx;
+	int status = 0;
+	pid_t pid;
+
+	memset(x->record, 0, sizeof(*x->record));
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		perror("fork");
+		exit(2);
+	}
+	if (!pid) {
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		limit_world();
+		options.record = x->record;
+		options.script = s;
+		_exit(run_world(x->seed, 0));
+	}
+	waitpid(pid, &status, 0);
+	*recorded = *x->record;
+	return status != 0;
+}
+
+static int shrink_world(uint64_t seed)
+{
+	struct shrink_world ctx = { .seed = seed, .record = shared_memory(sizeof(struct script)) };
+	struct shrinker x = { .fails = script_fails, .ctx = &ctx, .runs_max = SHRINK_RUNS_MAX };
+	struct script *s = shared_memory(sizeof(*s));
+	static char text[64 * SCRIPT_OPS_MAX];
+	struct printbuf out = PRINTBUF(text);
+	int status = 0;
+	unsigned boots = 0;
+	pid_t pid;
+
+	if (!script_fails(&ctx, options.script, s)) {
+		printf("seed %llu does not fail: there is nothing to shrink\n", (unsigned long long)seed);
+		return 1;
+	}
+	printf("seed %llu fails after %u operations; taking away what it does not need ...\n", (unsigned long long)seed, s->nr_ops);
+	shrink(&x, s);
+	script_to_text(s, &out);
+	for (unsigned b = 0; b < SCRIPT_BOOTS_MAX; b++)
+		boots += s->lived[b];
+	printf("%u operations in %u boots are left after %u runs:\n", s->nr_ops, boots, x.runs);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		options.trace = true;
+		options.script = s;
+		limit_world();
+		_exit(run_world(seed, 0));
+	}
+	waitpid(pid, &status, 0);
+	printf("repeat with: %s %llu%s --script '%s' --trace\n", program, (unsigned long long)seed, options.faults ? " --faults" : "", text);
+	return 0;
+}
+
+/* --- campaigns ------------------------------------------------------------------------------------------------------ */
 
 static void report_failure(uint64_t seed, uint64_t cut_at, int status)
 {
@@ -91,7 +185,9 @@ static void report_failure(uint64_t seed, uint64_t cut_at, int status)
 		printf(" --outcomes %u", options.nr_outcomes);
 	if (cut_at)
 		printf(" --cut-at %llu", (unsigned long long)cut_at);
-	printf(" --trace\n");
+	printf(" --trace%s\n", options.script ? " and the script" : "");
+	if (!cut_at && !options.script)
+		printf("make it smaller with: %s %llu --shrink%s\n", program, (unsigned long long)seed, options.faults ? " --faults" : "");
 }
 
 static double seconds(void)
@@ -189,11 +285,12 @@ int main(int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
 		{ "trace-io", 0, NULL, 'T' }, { "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
-		{ "faults", 0, NULL, 'f' }, { "help", 0, NULL, 'h' },    { 0 },
+		{ "faults", 0, NULL, 'f' }, { "shrink", 0, NULL, 's' }, { "script", 1, NULL, 'S' }, { "help", 0, NULL, 'h' },    { 0 },
 	};
 	struct campaign c = { .nr_jobs = 1 };
 	double begun = seconds();
-	bool here = false, good = true;
+	bool here = false, good = true, shrinks = false;
+	static struct script script;
 	int option;
 
 	program = argv[0];
@@ -216,6 +313,16 @@ int main(int argc, char **argv)
 			break;
 		case 'j':
 			c.nr_jobs = (unsigned)number(optarg);
+			break;
+		case 's':
+			shrinks = true;
+			break;
+		case 'S':
+			options.script = &script;
+			if (script_parse(optarg, &script) < 0) {
+				fprintf(stderr, "sim: '%s' is not a script (see tests/sim/script.h)\n", optarg);
+				return 2;
+			}
 			break;
 		case 'f':
 			options.faults = true;
@@ -249,9 +356,9 @@ int main(int argc, char **argv)
 		setvbuf(stdout, NULL, _IOLBF, 0); /* in step with the log on stderr */
 	else
 		log_set_level(LOG_LEVEL_ERROR);
-	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (stats == MAP_FAILED)
-		return 2;
+	stats = shared_memory(sizeof(*stats));
+	if (shrinks)
+		return shrink_world(first);
 	c.jobs = calloc(c.nr_jobs, sizeof(*c.jobs));
 	if (!c.jobs)
 		return 2;

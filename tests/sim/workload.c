@@ -32,7 +32,8 @@ struct load {
 	struct world *w;
 	const struct profile *profile;
 	unsigned nr_clients;
-	unsigned ops_left;	/* in this boot */
+	unsigned ops_left;	/* in this boot, of all clients */
+	unsigned ops_each;	/* of one client */
 	uint32_t gen;		/* of the last write */
 	uint64_t hot[WORLD_BACKINGS_MAX]; /* where the window begins, bytes */
 	bool controlling[WORLD_BACKINGS_MAX];
@@ -41,7 +42,8 @@ struct load {
 struct client {
 	struct load *l;
 	unsigned id;
-	struct prng rng;
+	uint64_t seed;
+	struct prng rng;	/* of the operation that runs: each has its own, so that the script may leave out others */
 	uint64_t next[WORLD_BACKINGS_MAX];
 	uint8_t *buf; /* IO_BYTES_MAX and a page */
 	struct fiber *fiber;
@@ -315,8 +317,11 @@ static void client_fiber(void *arg)
 {
 	struct client *c = arg;
 
-	while (c->l->ops_left && !world_failed(c->l->w)) {
+	for (unsigned n = 0; n < c->l->ops_each && !world_failed(c->l->w); n++) {
 		c->l->ops_left--;
+		if (!world_begin_op(c->l->w, c->id, n))
+			continue;
+		c->rng = prng_seeded(c->seed + n);
 		c->l->w->stats->operations++;
 		step(c);
 	}
@@ -394,7 +399,7 @@ static void run_clients(struct world *w, void *ctx)
 
 		c->l = l;
 		c->id = i;
-		c->rng.state = prng_u64(&w->rng);
+		c->seed = prng_u64(&w->rng);
 		if (posix_memalign((void **)&c->buf, PAGE_BYTES, IO_BYTES_MAX + 2 * PAGE_BYTES))
 			abort();
 		c->fiber = fiber_spawn("client", client_fiber, c);
@@ -409,7 +414,7 @@ static void run_clients(struct world *w, void *ctx)
 		fiber_join(leaves);
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
 		world_verify(w);
-	if (w->options.cut_at)
+	if (w->options.cut_at || w->options.script)
 		return;
 	w->aim = AIM_NOTHING;
 	/* Boots that came so far end in order, or while they stop. */
@@ -432,6 +437,27 @@ static uint64_t pick_cut(struct world *w, unsigned ops)
 	return rng_between(&w->rng, 1, rng_percent(&w->rng, 25) ? 60 : 60 + 25 * ops);
 }
 
+static void plan_boot(struct world *w, struct load *l, unsigned ops)
+{
+	const struct script *s = w->options.script;
+
+	l->nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
+	l->ops_each = (unsigned)rng_between(&w->rng, 1, 2 * ops + 1) / l->nr_clients + 1;
+	l->ops_left = l->ops_each * l->nr_clients;
+	w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w, l->ops_left);
+	w->aim = AIM_NOTHING;
+	if (w->power.cut_at && !w->options.cut_at && rng_percent(&w->rng, 50)) {
+		w->aim = (enum world_aim)rng_between(&w->rng, AIM_NOTHING + 1, WORLD_AIMS - 1);
+		w->aim_skip = rng_log(&w->rng, 32) - 1;
+		w->aim_events = rng_log(&w->rng, 16) - 1;
+		w->power.cut_at *= 10; /* unless it happens */
+	}
+	if (s) {
+		w->power.cut_at = s->cut[w->boot_number].cuts && !s->cut[w->boot_number].after_op ? s->cut[w->boot_number].events : 0;
+		w->aim = AIM_NOTHING;
+	}
+}
+
 int workload_run(struct world *w)
 {
 	struct load l = { .w = w };
@@ -442,20 +468,16 @@ int workload_run(struct world *w)
 		l.hot[i] = prng_below(&w->rng, model_bytes(w->model[i]));
 	world_trace(w, "profile '%s', %u boots", l.profile->name, boots);
 	for (unsigned i = 0; i < boots && !world_failed(w); i++) {
-		l.nr_clients = (unsigned)rng_between(&w->rng, 1, CLIENTS_MAX);
-		l.ops_left = (unsigned)rng_between(&w->rng, 1, 2 * ops / boots + 1);
-		w->power.cut_at = w->options.cut_at ? w->options.cut_at : pick_cut(w, l.ops_left);
-		w->aim = AIM_NOTHING;
-		if (w->power.cut_at && !w->options.cut_at && rng_percent(&w->rng, 50)) {
-			w->aim = (enum world_aim)rng_between(&w->rng, AIM_NOTHING + 1, WORLD_AIMS - 1);
-			w->aim_skip = rng_log(&w->rng, 32) - 1;
-			w->power.cut_at *= 10; /* unless it happens */
-		}
+		if (w->options.script && !w->options.script->lived[i])
+			continue;
+		world_number_boot(w, i);
+		plan_boot(w, &l, ops / boots);
 		if (world_boot(w, run_clients, &l) == WORLD_CUT && i == 0)
 			w->first_boot_cut = true;
 	}
 	/* Twice: the first start repairs, the second finds what that left. */
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
+		world_number_boot(w, SCRIPT_BOOTS_MAX - 2 + i);
 		w->power.cut_at = 0;
 		w->options.faults = false;
 		w->aim = AIM_NOTHING;

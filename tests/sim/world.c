@@ -146,6 +146,7 @@ struct world *world_new(const struct world_options *o, struct world_stats *stats
 	w->stats = stats;
 	w->rng = prng_seeded(o->seed);
 	w->fault_rng = prng_seeded(prng_mix(o->seed + 0xfa));
+	w->crash_rng = prng_seeded(prng_mix(o->seed + 0xcc));
 	make_formats(w);
 	snprintf(w->cache.path, sizeof(w->cache.path), "/sim/cache");
 	make_disk(w, &w->cache, &w->cache_format);
@@ -670,13 +671,50 @@ static void disk_event(struct blk_sim_power *power)
 	w->aim_seen = value;
 	if (w->aim_skip--)
 		return;
-	power->cut_at = power->nr_events + rng_log(&w->rng, 16) - 1;
+	power->cut_at = power->nr_events + w->aim_events;
 	w->aim = AIM_NOTHING;
+}
+
+void world_number_boot(struct world *w, unsigned number)
+{
+	assert(number < SCRIPT_BOOTS_MAX);
+	w->boot_number = number;
+	w->rng = prng_seeded(prng_mix(w->options.seed) + number);
+	w->fault_rng = prng_seeded(prng_mix(w->options.seed + 0xfa) + number);
+	w->crash_rng = prng_seeded(prng_mix(w->options.seed + 0xcc) + number);
+	w->any_op = false;
+	w->last_op_event = 0;
+	if (w->options.record)
+		w->options.record->lived[number] = true;
+}
+
+bool world_begin_op(struct world *w, unsigned client, unsigned number)
+{
+	struct script_op op = { w->boot_number, client, number };
+	const struct script *s = w->options.script;
+
+	if (s && !script_has(s, &op))
+		return false;
+	w->last_op = op;
+	w->any_op = true;
+	w->last_op_event = w->power.nr_events;
+	if (w->options.record)
+		script_add(w->options.record, &op);
+	if (s && s->cut[op.boot].cuts && s->cut[op.boot].after_op && script_op_equal(&s->cut[op.boot].op, &op))
+		w->power.cut_at = w->power.nr_events + s->cut[op.boot].events;
+	return true;
+}
+
+static void record_cut(const struct world *w)
+{
+	if (w->options.record)
+		w->options.record->cut[w->boot_number] = (struct script_cut){
+			.cuts = true, .after_op = w->any_op, .op = w->last_op, .events = w->power.nr_events - w->last_op_event };
 }
 
 static void power_cut(struct world *w)
 {
-	unsigned outcomes = w->options.nr_outcomes ? w->options.nr_outcomes : (unsigned)rng_between(&w->rng, 1, OUTCOMES_MAX);
+	unsigned outcomes = w->options.nr_outcomes ? w->options.nr_outcomes : (unsigned)rng_between(&w->crash_rng, 1, OUTCOMES_MAX);
 
 	world_trace(w, "power cut; %llu and %llu writes are not flushed", (unsigned long long)blk_sim_nr_unflushed(w->cache.sim),
 		    (unsigned long long)blk_sim_nr_unflushed(w->backing[0].sim));
@@ -688,8 +726,8 @@ static void power_cut(struct world *w)
 		w->stats->ambiguous += model_ambiguous_sectors(w->model[i]);
 	}
 	for (unsigned i = 1; i < outcomes && !world_failed(w); i++)
-		try_outcome(w, prng_u64(&w->rng), i);
-	crash_disks(w, prng_u64(&w->rng));
+		try_outcome(w, prng_u64(&w->crash_rng), i);
+	crash_disks(w, prng_u64(&w->crash_rng));
 	w->stats->outcomes++;
 }
 
@@ -735,6 +773,7 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 		world_fail(w, "the engine stopped by itself");
 		return WORLD_FAILED;
 	}
+	record_cut(w);
 	power_cut(w);
 	w->phase = WORLD_OFF;
 	return world_failed(w) ? WORLD_FAILED : WORLD_CUT;

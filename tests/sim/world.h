@@ -15,6 +15,7 @@
 #include "tests/sim/blk_sim.h"
 #include "tests/sim/engine_sim.h"
 #include "tests/sim/model.h"
+#include "tests/sim/script.h"
 
 #define WORLD_BACKINGS_MAX 2
 
@@ -47,6 +48,8 @@ struct world_options {
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
 	bool faults;		/* disks fail: requests may then fail, too, but data that is read is right */
 	bool trace, trace_io;
+	const struct script *script; /* only this of the world; NULL: all of it */
+	struct script *record;	/* what was done; shared with the process that asks; may be NULL */
 };
 
 /* Something rare to cut the power at, or shortly after: most of what can go wrong with it has a window of a few events. */
@@ -95,14 +98,24 @@ struct world {
 
 	struct blk_sim_power power;
 	enum world_aim aim;	/* of this boot */
-	uint64_t aim_seen, aim_skip;
+	uint64_t aim_seen, aim_skip, aim_events; /* cut so many events after it happened for the aim_skip-th time */
 	uint64_t boots;
+	unsigned boot_number;	/* in the script */
+	struct prng crash_rng;	/* of this boot: what a cut leaves does not depend on how often anybody drew from rng before */
+	struct script_op last_op; /* the operation that began last, and when */
+	bool any_op;
+	uint64_t last_op_event;
 	bool first_boot_cut;
 	char failure[4000];	/* "" = none so far */
 };
 
 struct world *world_new(const struct world_options *o, struct world_stats *stats);
 void world_free(struct world *w);
+
+/* The next boot is the one that the script calls so: draw its random numbers from its own streams. */
+void world_number_boot(struct world *w, unsigned number);
+/* A client begins an operation. False: the script leaves it out. */
+bool world_begin_op(struct world *w, unsigned client, unsigned number);
 
 /* Start, run body(w, ctx) in a fiber, stop. body must join the fibers it spawned. */
 enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *ctx), void *ctx);
