@@ -176,6 +176,19 @@ static int store_stop(const struct attr_object *o, const struct attr_value *v, s
 static int store_clear_stats(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
 	stats_clear(&o->d->stats);
+	account_clear(&o->d->account);
+	return 0;
+}
+
+static int show_latency(const struct attr_object *o, struct printbuf *out)
+{
+	account_latency_text(out, &o->d->account);
+	return 0;
+}
+
+static int show_stat(const struct attr_object *o, struct printbuf *out)
+{
+	account_stat_text(out, &o->d->account, engine_now_ns());
 	return 0;
 }
 
@@ -324,11 +337,13 @@ static const struct attr bdev_attrs[] = {
 	ATTR_RO(ATTR_DEC, "partial_stripes_expensive", get_partial_stripes, "1 if writing part of a stripe costs extra reads"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
+	ATTR_RO_TEXT("stat", show_stat, "the 17 fields of a block device's stat file"),
+	ATTR_RO_TEXT("latency", show_latency, "how long requests took, by what became of them; microseconds"),
 
 	ATTR_ACTION("attach", ATTR_IN_UUID, store_attach, "attach to the registered cache set with this uuid"),
 	ATTR_ACTION("detach", ATTR_IN_ANY, store_detach, "write everything back, then leave the cache set"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "close the device without writing back"),
-	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total"),
+	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total and latency"),
 	ATTR_ACTION("flush", ATTR_IN_ANY, store_flush, "write everything back now and wait for it"),
 
 	{ .name = "cache_mode", .help = "which requests use the cache; kept in the superblock", .mode = 0644, .input = ATTR_IN_E,
@@ -371,6 +386,8 @@ static const struct attr volume_attrs[] = {
 	ATTR_RO(ATTR_HR, "size", get_size, "capacity"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
+	ATTR_RO_TEXT("stat", show_stat, "the 17 fields of a block device's stat file"),
+	ATTR_RO_TEXT("latency", show_latency, "how long requests took, by what became of them; microseconds"),
 };
 const struct attr_table attr_volume_table = ATTR_TABLE(volume_attrs);
 

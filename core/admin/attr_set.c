@@ -183,6 +183,8 @@ static int store_unregister(const struct attr_object *o, const struct attr_value
 static int store_clear_stats(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
 	stats_clear(&o->c->stats);
+	histogram_clear(&o->c->wait_bucket);
+	histogram_clear(&o->c->wait_journal);
 	o->c->writeback_keys_done = o->c->writeback_keys_failed = 0;
 	return 0;
 }
@@ -298,6 +300,14 @@ static int show_journal(const struct attr_object *o, struct printbuf *out)
 	return 0;
 }
 
+static int show_latency(const struct attr_object *o, struct printbuf *out)
+{
+	histogram_header_text(out);
+	histogram_to_text(out, "wait_bucket", &o->c->wait_bucket);
+	histogram_to_text(out, "wait_journal", &o->c->wait_journal);
+	return 0;
+}
+
 /* --- time statistics: arg = what | unit ---------------------------------------------------------------------------------- */
 
 enum { TIME_INTERVAL = 0, TIME_AVERAGE = 1, TIME_MAX = 2, TIME_LAST = 3, TIME_WHAT = 3, TIME_S = 0, TIME_MS = 4, TIME_US = 8 };
@@ -350,7 +360,7 @@ static const struct attr set_attrs[] = {
 	TUNE_U("journal_delay_ms", journal.delay_ms, 0, UINT16_MAX, JOURNAL_DELAY_MS_DEFAULT, "longest wait of a journal entry without a flush"),
 	{ .name = "synchronous", .help = "index updates are journalled", .mode = 0644, .input = ATTR_IN_B, .get = get_synchronous,
 	  .store = store_synchronous },
-	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total and writeback_keys_*"),
+	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, writeback_keys_* and internal/latency"),
 	ATTR_ACTION("gc_wait", ATTR_IN_ANY, store_gc_wait, "run gc and wait for it"),
 	ATTR_ACTION("sync", ATTR_IN_ANY, store_sync, "write and flush the journal"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "stop the set and its devices; dirty data stays in the cache"),
@@ -383,6 +393,7 @@ static const struct attr internal_attrs[] = {
 	ATTR_RO_TEXT("feature_incompat", show_feature_incompat, "incompatible features; those in use are in brackets"),
 	ATTR_RO_TEXT("buckets", show_buckets, "buckets by content, and reserves"),
 	ATTR_RO_TEXT("journal", show_journal, "sequence numbers and free space of the journal"),
+	ATTR_RO_TEXT("latency", show_latency, "how long was waited for buckets and for room in the journal; microseconds"),
 	ATTR_ACTION("trigger_gc", ATTR_IN_ANY, store_trigger_gc, "start gc soon"),
 	{ .name = "prune_cache", .help = "free about this many pages of index nodes", .mode = 0200, .input = ATTR_IN_U, .max = UINT64_MAX,
 	  .store = store_prune_cache },

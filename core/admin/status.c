@@ -51,6 +51,8 @@ static void put_internal(struct jout *j, const struct cset *c)
 	jout_uint(j, "journal_writes", c->journal.nr_entries);
 	jout_uint(j, "writeback_keys_done", c->writeback_keys_done);
 	jout_uint(j, "writeback_keys_failed", c->writeback_keys_failed);
+	histogram_to_json(j, "wait_bucket", &c->wait_bucket);
+	histogram_to_json(j, "wait_journal", &c->wait_journal);
 	jout_object_end(j);
 }
 
@@ -145,6 +147,15 @@ static void put_writeback(struct jout *j, const struct writeback *w, bool attach
 	jout_object_end(j);
 }
 
+static void put_latency(struct jout *j, const struct io_account *a)
+{
+	jout_object_begin(j, "latency");
+	for (unsigned i = 0; i < IO_PATHS; i++)
+		if (a->latency[i].count)
+			histogram_to_json(j, io_path_names[i], &a->latency[i]);
+	jout_object_end(j);
+}
+
 static void put_bypass_reasons(struct jout *j, const struct bdev *d)
 {
 	jout_object_begin(j, "bypassed_requests");
@@ -193,6 +204,7 @@ static void put_device(struct jout *j, const struct bdev *d)
 	jout_uint(j, "open_count", d->opens);
 	if (!bdev_is_flash(d))
 		put_backing(j, d);
+	put_latency(j, &d->account);
 	jout_object_end(j);
 }
 

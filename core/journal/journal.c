@@ -154,6 +154,7 @@ static void wait_for_space(struct cset *c)
 int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq)
 {
 	struct journal *j = &c->journal;
+	uint64_t since_ns = 0;
 	struct jset *e;
 
 	might_yield();
@@ -163,8 +164,11 @@ int journal_append(struct cset *c, const struct keylist *keys, uint64_t *ret_seq
 			return -EROFS;
 		if (fits(j, keys->nr_words))
 			break;
+		since_ns = since_ns ? since_ns : engine_now_ns();
 		wait_for_space(c);
 	}
+	if (since_ns)
+		histogram_add(&c->wait_journal, engine_now_ns() - since_ns);
 	e = open_entry(j);
 	memcpy(e->words + e->nr_words, keys->words, keys->nr_words * 8);
 	e->nr_words += keys->nr_words;

@@ -50,18 +50,18 @@ static char *bounce_new(const struct span *s)
 
 /* --- read ------------------------------------------------------------------------------------------------------------------ */
 
-static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, const struct bcf_io *io)
+static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, const struct bcf_io *io, enum io_path *path)
 {
 	struct span s = span_of(d, offset, len);
 	char *bounce;
 	int r;
 
 	if (s.whole)
-		return request_read(d, buf, s.start, s.end, io, false);
+		return request_read(d, buf, s.start, s.end, io, path);
 	bounce = bounce_new(&s);
 	if (!bounce)
 		return -ENOMEM;
-	r = request_read(d, bounce, s.start, s.end, io, false);
+	r = request_read(d, bounce, s.start, s.end, io, path);
 	if (!r)
 		memcpy(buf, bounce + s.skip_bytes, len);
 	free(bounce);
@@ -70,17 +70,20 @@ static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, co
 
 int64_t bcf_read(struct bdev *d, void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
 {
-	uint64_t size = bcf_dev_size_bytes(d);
+	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
+	enum io_path path = PATH_READ_BYPASS;
 	int r;
 
 	if (offset_bytes >= size || !len_bytes)
 		return 0;
 	len_bytes = (size_t)min((uint64_t)len_bytes, size - offset_bytes);
+	begin_ns = account_begin(&d->account, IO_KIND_READ);
 	r = request_begin(d, false);
-	if (r < 0)
-		return r;
-	r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY);
-	request_end(d);
+	if (!r) {
+		r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY, &path);
+		request_end(d);
+	}
+	account_end(&d->account, path, len_bytes, begin_ns, r < 0); /* no wait since request_end(): d is still there */
 	return r < 0 ? r : (int64_t)len_bytes;
 }
 
@@ -92,16 +95,16 @@ static int read_edges(struct bdev *d, const struct span *s, char *bounce, const 
 	int r = 0;
 
 	if (s->inner_start >= s->inner_end) /* no whole block in between */
-		return request_read(d, bounce, s->start, s->end, io, true);
+		return request_read(d, bounce, s->start, s->end, io, NULL);
 	if (s->start < s->inner_start)
-		r = request_read(d, bounce, s->start, s->inner_start, io, true);
+		r = request_read(d, bounce, s->start, s->inner_start, io, NULL);
 	if (!r && s->inner_end < s->end)
-		r = request_read(d, bounce + (s->inner_end - s->start) * SECTOR_BYTES, s->inner_end, s->end, io, true);
+		r = request_read(d, bounce + (s->inner_end - s->start) * SECTOR_BYTES, s->inner_end, s->end, io, NULL);
 	return r;
 }
 
 /* Read-modify-write; buf == NULL writes zeros. Holds the range. */
-static int write_edges(struct bdev *d, const struct span *s, const void *buf, size_t len, const struct bcf_io *io)
+static int write_edges(struct bdev *d, const struct span *s, const void *buf, size_t len, const struct bcf_io *io, enum io_path *path)
 {
 	char *bounce = bounce_new(s);
 	int r;
@@ -114,14 +117,14 @@ static int write_edges(struct bdev *d, const struct span *s, const void *buf, si
 			memcpy(bounce + s->skip_bytes, buf, len);
 		else
 			memset(bounce + s->skip_bytes, 0, len);
-		r = request_write(d, bounce, s->start, s->end, io);
+		r = request_write(d, bounce, s->start, s->end, io, path);
 	}
 	free(bounce);
 	return r;
 }
 
 /* One write under one hold of the range. Waits for the range before anything else. */
-static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io)
+static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io, enum io_path *path)
 {
 	int r = request_begin(d, true);
 	struct range range;
@@ -134,9 +137,9 @@ static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t off
 	if (d->io_disable)
 		r = -EIO; /* it failed while we waited */
 	else if (s.whole && buf)
-		r = request_write(d, buf, s.start, s.end, io);
+		r = request_write(d, buf, s.start, s.end, io, path);
 	else
-		r = write_edges(d, &s, buf, len, io);
+		r = write_edges(d, &s, buf, len, io, path);
 	range_release(&d->ranges, &range);
 	request_end(d);
 	return r;
@@ -144,14 +147,17 @@ static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t off
 
 int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
 {
-	uint64_t size = bcf_dev_size_bytes(d);
+	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
+	enum io_path path = PATH_WRITE_AROUND;
 	int r;
 
 	if (offset_bytes > size || len_bytes > size - offset_bytes)
 		return -ENOSPC;
 	if (!len_bytes)
 		return 0;
-	r = write_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY);
+	begin_ns = account_begin(&d->account, IO_KIND_WRITE);
+	r = write_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY, &path);
+	account_end(&d->account, path, len_bytes, begin_ns, r < 0);
 	return r < 0 ? r : (int64_t)len_bytes;
 }
 
@@ -175,36 +181,49 @@ static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
  * Edges by read-modify-write, the blocks between by punching, in pieces so that no writer waits for a whole device. Each part is a request of
  * its own; zeros have no order among themselves.
  */
-int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
+static int zero_bytes(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
-	uint64_t size = bcf_dev_size_bytes(d), base = d->data_offset * SECTOR_BYTES, end_bytes, from, to;
-	struct span s;
+	uint64_t base = d->data_offset * SECTOR_BYTES, end_bytes = offset_bytes + len_bytes, from, to;
+	struct span s = span_of(d, offset_bytes, len_bytes);
+	enum io_path path;
 	int r = 0;
 
-	if (offset_bytes >= size || !len_bytes)
-		return 0;
-	end_bytes = offset_bytes + min(len_bytes, size - offset_bytes);
-	s = span_of(d, offset_bytes, end_bytes - offset_bytes);
 	if (s.inner_start >= s.inner_end)
-		return write_bytes(d, NULL, (size_t)(end_bytes - offset_bytes), offset_bytes, &NOBODY);
+		return write_bytes(d, NULL, (size_t)len_bytes, offset_bytes, &NOBODY, &path);
 	from = s.inner_start * SECTOR_BYTES - base;
 	to = s.inner_end * SECTOR_BYTES - base;
 	if (offset_bytes < from)
-		r = write_bytes(d, NULL, (size_t)(from - offset_bytes), offset_bytes, &NOBODY);
+		r = write_bytes(d, NULL, (size_t)(from - offset_bytes), offset_bytes, &NOBODY, &path);
 	for (uint64_t at = s.inner_start; !r && at < s.inner_end; at += REQUEST_ZERO_SECTORS)
 		r = zero_blocks(d, at, min(at + REQUEST_ZERO_SECTORS, s.inner_end));
 	if (!r && to < end_bytes)
-		r = write_bytes(d, NULL, (size_t)(end_bytes - to), to, &NOBODY);
+		r = write_bytes(d, NULL, (size_t)(end_bytes - to), to, &NOBODY, &path);
+	return r;
+}
+
+int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
+	int r;
+
+	if (offset_bytes >= size || !len_bytes)
+		return 0;
+	len_bytes = min(len_bytes, size - offset_bytes);
+	begin_ns = account_begin(&d->account, IO_KIND_ZERO);
+	r = zero_bytes(d, offset_bytes, len_bytes);
+	account_end(&d->account, PATH_ZERO, len_bytes, begin_ns, r < 0);
 	return r;
 }
 
 int bcf_flush(struct bdev *d)
 {
+	uint64_t begin_ns = account_begin(&d->account, IO_KIND_FLUSH);
 	int r = request_begin(d, false);
 
-	if (r < 0)
-		return r;
-	r = request_flush(d);
-	request_end(d);
+	if (!r) {
+		r = request_flush(d);
+		request_end(d);
+	}
+	account_end(&d->account, PATH_FLUSH, 0, begin_ns, r < 0);
 	return r;
 }

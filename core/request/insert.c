@@ -180,6 +180,7 @@ static int batch_take(struct batch *b, struct insert_op *op, uint64_t stream, st
 {
 	struct cset *c = b->c;
 	uint32_t want = (uint32_t)round_up_u64(min(op->end - op->cursor, (uint64_t)BKEY_SIZE_MAX - c->g.block_sectors), c->g.block_sectors);
+	uint64_t since_ns = 0;
 	int r;
 
 	bkey_init(k, op->d->inode, op->cursor, 0);
@@ -189,9 +190,12 @@ static int batch_take(struct batch *b, struct insert_op *op, uint64_t stream, st
 			break;
 		alloc_wake(c);
 		c->alloc.nr_bucket_waits++;
+		since_ns = since_ns ? since_ns : engine_now_ns();
 		if (wait_queue_wait_timeout(&c->alloc.bucket_wait, BUCKET_WAIT_NS) == -EINTR)
 			return -EINTR;
 	}
+	if (since_ns)
+		histogram_add(&c->wait_bucket, engine_now_ns() - since_ns);
 	if (r < 0)
 		return r;
 	if (bkey_offset(k) > op->end)

@@ -372,12 +372,13 @@ static int read_without_index(struct read *rq)
 	return read_backing(rq->d, read_memory(rq, rq->cursor), rq->cursor, rq->end);
 }
 
-static void read_count(const struct read *rq, bool bypass)
+static enum io_path read_count(const struct read *rq, bool bypass)
 {
 	enum stat_counter s = bypass ? (rq->missed ? STAT_BYPASS_MISSES : STAT_BYPASS_HITS) : (rq->missed ? STAT_MISSES : STAT_HITS);
 
 	stat_add(&rq->d->stats, s, 1);
 	stat_add(&rq->c->stats, s, 1);
+	return bypass ? PATH_READ_BYPASS : rq->missed ? PATH_READ_MISS : PATH_READ_HIT;
 }
 
 static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start, uint64_t end)
@@ -396,10 +397,10 @@ static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start
 }
 
 /* Holds a count of the device, for internal reads a range. Waits for disks and btree nodes. */
-int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, bool internal)
+int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, enum io_path *ret_path)
 {
 	struct read rq;
-	bool bypass = internal;
+	bool internal = !ret_path, bypass = internal;
 	int r = 0;
 
 	if (!d->set || (d->set->io_disable && !bdev_is_flash(d) && !d->writeback.has_dirty))
@@ -419,7 +420,7 @@ int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const 
 		}
 	}
 	if (!internal)
-		read_count(&rq, bypass);
+		*ret_path = read_count(&rq, bypass);
 	if (rq.fill && fiber_spawn_detached("fill", fill_main, rq.fill) < 0)
 		fill_free(rq.fill);
 	return r;

@@ -243,6 +243,7 @@ static int write_back_elsewhere(struct write *w, uint64_t from)
 
 	if (bdev_is_flash(d))
 		return -EIO;
+	w->way = WRITE_AROUND;
 	writeback_wait_started(d, from, w->end);
 	r = backing_write(d, w->buf + (from - w->start) * SECTOR_BYTES, from, w->end, 0);
 	if (!r)
@@ -319,11 +320,15 @@ static int write_to_backing(struct write *w)
  * Holds the range (the caller). Waits for everything a write may wait for; see the header. A sync write is durable only when the index entry is,
  * even if its data is on backing: an older cached copy would otherwise come back with the old index.
  */
-int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, const struct bcf_io *io)
+int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, enum io_path *ret_path)
 {
+	static const enum io_path paths[] = {
+		[WRITE_BACK] = PATH_WRITE_BACK, [WRITE_THROUGH] = PATH_WRITE_THROUGH, [WRITE_AROUND] = PATH_WRITE_AROUND,
+	};
 	struct write w = { .d = d, .buf = buf, .start = start, .end = end, .stream = request_stream(io), .sync = io->sync };
 	int r;
 
+	*ret_path = PATH_WRITE_AROUND;
 	if (!d->set)
 		return backing_write(d, buf, start, end, io->sync ? BIO_FUA : 0);
 	w.way = WRITE_BACK;
@@ -333,6 +338,7 @@ int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end,
 			return -EIO;
 	}
 	r = w.way == WRITE_BACK ? write_back(&w) : write_to_backing(&w);
+	*ret_path = paths[w.way];
 	if (!r && w.sync && w.seq)
 		r = journal_wait(d->set, w.seq);
 	return r < 0 ? -EIO : 0;

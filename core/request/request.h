@@ -15,6 +15,7 @@
  * Errors: -EIO whatever the cause; what failed was counted and logged where it happened.
  */
 #include "core/bcf.h"
+#include "core/request/account.h"
 #include "core/request/policy.h"
 
 #define FILL_BYTES_MAX MIB(64)	   /* copies of missed data on their way to the cache, per set */
@@ -28,10 +29,11 @@
 FIBER_FN MUST_CHECK int request_begin(struct bdev *d, bool write);
 void request_end(struct bdev *d);
 
-/* internal: on behalf of another request (edges of a sub-block write): not counted, not cached. */
-FIBER_FN MUST_CHECK int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, bool internal);
+/* ret_path (set on success): how it was served. NULL: on behalf of another request (edges of a sub-block write): not counted, not cached. */
+FIBER_FN MUST_CHECK int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, enum io_path *ret_path);
 /* These two with the range held. */
-FIBER_FN MUST_CHECK int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, const struct bcf_io *io);
+FIBER_FN MUST_CHECK int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end, const struct bcf_io *io,
+				      enum io_path *ret_path);
 FIBER_FN MUST_CHECK int request_zero(struct bdev *d, uint64_t start, uint64_t end);
 FIBER_FN MUST_CHECK int request_flush(struct bdev *d);
 

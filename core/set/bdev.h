@@ -14,6 +14,7 @@
  */
 #include "core/admin/stats.h"
 #include "core/io/blk.h"
+#include "core/request/account.h"
 #include "core/request/policy.h"
 #include "core/request/range.h"
 #include "core/writeback/writeback.h"
@@ -54,6 +55,7 @@ struct bdev {
 	uint64_t sequential_cutoff_bytes;
 	struct writeback writeback;
 	struct stats stats;
+	struct io_account account;
 	uint64_t bypass_reasons[BYPASS_REASONS]; /* requests */
 	uint32_t io_errors, io_error_limit;
 	unsigned stop_when_cache_set_failed; /* 0 auto, 1 always */

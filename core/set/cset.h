@@ -9,6 +9,7 @@
  *
  * Uncertainty is sticky: after a failed metadata write or flush, memory and disk may disagree, and nothing more is written.
  */
+#include "core/admin/histogram.h"
 #include "core/admin/stats.h"
 #include "core/btree/btree.h"
 #include "core/io/blk.h"
@@ -69,6 +70,7 @@ struct cset {
 	uint64_t writeback_keys_done, writeback_keys_failed;
 	size_t fill_bytes;	/* buffers of fills in flight */
 	struct stats stats;
+	struct histogram wait_bucket, wait_journal; /* of those who had to wait: for a bucket, for room in the journal */
 	struct time_stats time_gc, time_split, time_sort, time_read;
 };
 

@@ -40,7 +40,7 @@ static void directories_list_what_they_hold(void **state)
 	check_listed("dev0", "cache_mode");
 	check_listed("dev0", "stats_five_minute/");
 	check_listed("dev0", "bcache@");
-	check_text("volume", list("dev2"), "label size size_bytes open_count cache@ dev@ bcache@ ");
+	check_text("volume", list("dev2"), "label size size_bytes open_count stat latency cache@ dev@ bcache@ ");
 	check_listed(SET_UUID, "cache0/ internal/ bdev0@ volume3@ stats_total/ stats_five_minute/ stats_hour/ stats_day/");
 	check_listed(SET_UUID "/cache0", "set@");
 	check_text("stats", list("dev0/stats_hour"),
@@ -449,13 +449,22 @@ static void statistics_of_devices_and_sets(void **state)
 	check_show("dev0/stats_five_minute/cache_misses", "478\n"); /* both as measured */
 	check_show(SET_UUID "/stats_five_minute/bypassed", "193.7M\n");
 	check_show(SET_UUID "/stats_hour/bypassed", "200.0M\n");
+	histogram_add(&w.d[0].account.latency[PATH_READ_HIT], 25000);
+	assert_non_null(strstr(show("dev0/latency"), "\nread_hit 1 25.0 25.0 25.0 25.0 25.0 25.0\n"));
 	check_store("dev0/clear_stats", "1", 0);
+	assert_non_null(strstr(show("dev0/latency"), "\nread_hit 0 0.0 0.0 0.0 0.0 0.0 0.0\n"));
 	check_show("dev0/stats_total/cache_hits", "0\n");
 	check_show("dev0/stats_day/cache_hits", "2009\n");
 	w.set.writeback_keys_done = 5;
 	w.set.gc.last.nodes = 3;
+	histogram_add(&w.set.wait_bucket, 1500);
+	histogram_add(&w.set.wait_journal, 2 * NS_PER_S);
+	check_show(SET_UUID "/internal/latency", "name count mean p50 p90 p99 p99.9 max\n"
+						 "wait_bucket 1 1.5 1.5 1.5 1.5 1.5 1.5\n"
+						 "wait_journal 1 2000000.0 2000000.0 2000000.0 2000000.0 2000000.0 2000000.0\n");
 	check_store(SET_UUID "/clear_stats", "1", 0);
 	check_show(SET_UUID "/stats_total/bypassed", "0.0k\n");
+	assert_non_null(strstr(show(SET_UUID "/internal/latency"), "wait_journal 0 0.0"));
 	check_show(SET_UUID "/internal/writeback_keys_done", "0\n");
 	check_show(SET_UUID "/internal/btree_nodes", "3\n"); /* not a counter */
 }
@@ -654,6 +663,7 @@ static void status_is_one_line_of_json_with_exact_numbers(void **state)
 	memcpy(w.super[0].label, "a \"b\"", 6);
 	w.d[0].writeback.dirty_sectors = 22327;
 	stat_add(&w.d[0].stats, STAT_BYPASSED_SECTORS, 34816);
+	histogram_add(&w.d[0].account.latency[PATH_FLUSH], 3 * NS_PER_MS);
 	text = show("status.json");
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	if (json_doc_parse("status.json", text, strlen(text), &doc, &why) < 0)
@@ -681,6 +691,7 @@ static void status_is_one_line_of_json_with_exact_numbers(void **state)
 	assert_int_equal(jvalue_integer(member(dev, "dirty_data")), 11431424);
 	assert_int_equal(jvalue_integer(member(dev, "size")), 268427264);
 	assert_int_equal(jvalue_integer(member(member(dev, "stats_total"), "bypassed")), 17825792);
+	assert_int_equal(jvalue_integer(member(member(member(dev, "latency"), "flush"), "p99.9_ns")), 3 * NS_PER_MS);
 	assert_int_equal(jvalue_integer(member(member(dev, "writeback"), "rate")), 524288);
 	assert_true(jvalue_bool(member(dev, "running")));
 	dev = element(member(root, "devices"), 1);
