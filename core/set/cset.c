@@ -144,6 +144,7 @@ static int cset_alloc_objects(struct cset *c)
 	if (r < 0)
 		return r;
 	gc_init(c);
+	wait_queue_init(&c->absent_swaps_zero);
 	c->devices = calloc(c->g.nr_uuids, sizeof(*c->devices));
 	if (!c->devices || posix_memalign((void **)&c->uuids, PAGE_BYTES, c->g.meta_bytes))
 		return -ENOMEM;

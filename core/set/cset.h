@@ -60,6 +60,8 @@ struct cset {
 	struct fmutex uuid_lock;
 	struct bdev **devices;	  /* by slot */
 	uint64_t flash_dirty_sectors;
+	unsigned absent_swaps;	  /* keys of absent devices that are being swapped (request/swap.h) */
+	struct wait_queue absent_swaps_zero;
 
 	unsigned cutoff_writeback, cutoff_writeback_sync;
 	bool errors_panic;

@@ -2,18 +2,17 @@
 #include "core/writeback/batch.h"
 #include "core/request/insert.h"
 #include "core/request/request.h"
+#include "core/request/swap.h"
 #include "core/set/bdev.h"
 #include "core/set/cset.h"
 #include <stdlib.h>
 
 #define SEGMENTS 64
-#define CLEAN_PARTS (KEYLIST_WORDS / 3)
 
 struct batch_key {
 	const struct bkey *key;	/* in the keybuf; stays there until the batch is retired */
 	bool failed;		/* stays dirty */
-	bool locked;
-	struct range range;	/* held while the key is being made clean */
+	struct swap_key swap;	/* while the key is being made clean */
 };
 
 /* Part of a key in the buffer. */
@@ -41,11 +40,7 @@ struct writeback_batch {
 	unsigned nr_segments;
 	uint32_t buf_used;    /* sectors */
 	struct segment segments[SEGMENTS];
-
-	unsigned collecting;  /* keys before it need their ranges no longer than their parts wait */
-	struct keylist clean; /* parts waiting for their journal entry ... */
-	unsigned nr_parts;
-	unsigned part_key[CLEAN_PARTS]; /* ... and the keys they are parts of */
+	struct swap swap;
 };
 
 struct writeback_batch *writeback_batch_new(struct bdev *d)
@@ -220,110 +215,14 @@ static uint64_t round_write(struct writeback_batch *b)
 
 /* --- making clean ---------------------------------------------------------------------------------------------------------- */
 
-/* Give back the ranges of the keys before `before`: all their parts are in. */
-static void clean_unlock(struct writeback_batch *b, unsigned before)
+/* Collect the parts of e that nobody overwrote. Returns their number or -errno. Waits as swap_add(). */
+static int clean_key(struct writeback_batch *b, struct batch_key *e)
 {
-	for (unsigned i = 0; i < before; i++) {
-		if (b->keys[i].locked)
-			range_release(&b->d->ranges, &b->keys[i].range);
-		b->keys[i].locked = false;
-	}
-}
+	struct bkey_buf clean;
 
-/*
- * Journal the collected parts, then swap them in. Their buckets get the pin that btree_insert() drops. Ranges of all parts are held.
- * Waits for journal space and the btree.
- */
-static int clean_commit(struct writeback_batch *b)
-{
-	struct cset *c = b->d->set;
-	struct keylist one;
-	unsigned part = 0;
-	uint64_t seq;
-	int r;
-
-	if (keylist_empty(&b->clean))
-		return 0;
-	r = journal_append(c, &b->clean, &seq);
-	if (r < 0)
-		return r;
-	keylist_for_each(k, &b->clean) {
-		int e;
-
-		bkey_for_each_ptr(k, i)
-			bucket_pin(ptr_bucket(c, k->ptr[i]));
-		keylist_init(&one, BKEY_WORDS_MAX);
-		keylist_push(&one, k);
-		e = btree_insert(c, &one, seq, b->keys[b->part_key[part++]].key);
-		if (e == -ESRCH)
-			e = cset_error(c, "index changed under the range lock while cleaning %u:%llu", bkey_inode(k),
-				       (unsigned long long)bkey_start(k));
-		r = r < 0 ? r : e;
-	}
-	journal_release_keys(&c->journal, seq);
-	keylist_init(&b->clean, b->clean.max_words);
-	b->nr_parts = 0;
-	clean_unlock(b, b->collecting);
-	return r;
-}
-
-/* Where to look next when nothing matches at pos: behind the extent that lies there, or at the start of the next one. */
-static uint64_t skip_mismatch(const struct bnode *leaf, uint32_t inode, uint64_t pos, uint64_t end)
-{
-	struct bkeys_iter it;
-	const struct bkey *k;
-
-	bkeys_iter_init(&it, &leaf->keys, bpos(inode, pos));
-	while ((k = bkeys_iter_next(&it)) && bkey_inode(k) == inode) {
-		if (!bkey_size(k))
-			continue;
-		return min(end, bkey_start(k) > pos ? bkey_start(k) : bkey_offset(k));
-	}
-	return end;
-}
-
-/*
- * Collect the parts of key i that are still what was copied; its range is held. Waits for btree nodes and, when the list is full, for a
- * commit. Returns the number of parts or -errno.
- */
-static int clean_collect(struct writeback_batch *b, unsigned i)
-{
-	struct cset *c = b->d->set;
-	const struct bkey *orig = b->keys[i].key;
-	uint64_t pos = bkey_start(orig);
-	int parts = 0;
-
-	while (pos < bkey_offset(orig)) {
-		struct bpos bound;
-		struct bnode *leaf;
-		struct bkey_buf part;
-		uint64_t end;
-		uint32_t n;
-		int r = 0;
-
-		if (!keylist_has_room(&b->clean, bkey_words(orig)) || b->nr_parts == CLEAN_PARTS)
-			r = clean_commit(b);
-		r = r < 0 ? r : btree_leaf(c, bpos(bkey_inode(orig), pos), &leaf);
-		if (r < 0)
-			return r;
-		bound = bnode_bound(leaf);
-		end = bound.inode == bkey_inode(orig) ? min(bound.offset, bkey_offset(orig)) : bkey_offset(orig);
-		bkey_copy(&part.k, orig);
-		bkey_cut_front(&part.k, bpos(bkey_inode(orig), pos));
-		bkey_cut_back(&part.k, bpos(bkey_inode(orig), end));
-		n = bkeys_match_prefix(&leaf->keys, &part.k, orig);
-		if (!n) {
-			pos = skip_mismatch(leaf, bkey_inode(orig), pos, end);
-			continue;
-		}
-		bkey_cut_back(&part.k, bpos(bkey_inode(orig), pos + n));
-		bkey_set_dirty(&part.k, false);
-		keylist_push(&b->clean, &part.k);
-		b->part_key[b->nr_parts++] = i;
-		parts++;
-		pos += n;
-	}
-	return parts;
+	bkey_copy(&clean.k, e->key);
+	bkey_set_dirty(&clean.k, false);
+	return swap_add(&b->swap, &e->swap, e->key, &clean.k);
 }
 
 /* Make every key that was copied clean, where nobody overwrote it. Waits: see the header. */
@@ -331,18 +230,13 @@ static void batch_clean(struct writeback_batch *b)
 {
 	struct bdev *d = b->d;
 	struct cset *c = d->set;
-	int r = 0;
+	int r = 0, e;
 
-	keylist_init(&b->clean, journal_append_max_words(c));
-	b->nr_parts = 0;
+	swap_init(&b->swap, c);
 	for (unsigned i = 0; i < b->nr_keys && r >= 0; i++) {
-		struct batch_key *e = &b->keys[i];
-
-		if (e->failed)
+		if (b->keys[i].failed)
 			continue;
-		b->collecting = i;
-		e->locked = range_try_acquire(&d->ranges, &e->range, bkey_start(e->key), bkey_offset(e->key));
-		r = e->locked ? clean_collect(b, i) : 0;
+		r = clean_key(b, &b->keys[i]);
 		if (r > 0) {
 			d->writeback.keys_done++;
 			c->writeback_keys_done++;
@@ -351,11 +245,9 @@ static void batch_clean(struct writeback_batch *b)
 			c->writeback_keys_failed++;
 		}
 	}
-	if (r >= 0)
-		r = clean_commit(b);
-	if (r < 0)
-		b->io_failed = true; /* the set has failed; what was not cleaned stays dirty */
-	clean_unlock(b, b->nr_keys);
+	e = swap_commit(&b->swap);
+	if (r < 0 || e < 0)
+		b->io_failed = true; /* what was not cleaned stays dirty */
 }
 
 /* Copy all keys of the batch. Waits for both devices and the journal. Returns sectors written or -errno. */

@@ -10,10 +10,8 @@
  * it, so a contiguous run of keys goes to backing as one write. Writes are issued in LBA order.
  * A key whose data could not be read, written or flushed stays dirty (its entry in the index is not touched).
  *
- * Clean inserts (R3.4, R8.5): per key, the range is try-locked (somebody writes there: leave the key dirty), the index is searched for the
- * parts that still are what was copied, exactly these are journalled, with many keys in one entry, and inserted as compare-and-swap.
- * Between append and insert nobody else can change these parts, because the ranges are held; so a swap that fails then is a
- * contradiction between journal and btree, and fails the set.
+ * Clean inserts (R3.4, R8.5): what still is what was copied is swapped for the same without the dirty bit (request/swap.h). A key that somebody
+ * writes to, or that was overwritten, stays dirty.
  *
  * Waiting: disks, journal space, btree. Never for a range, a data bucket or a foreground request.
  */

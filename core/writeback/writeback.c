@@ -10,6 +10,7 @@
  */
 #include "core/writeback/writeback.h"
 #include "core/request/request.h"
+#include "core/request/swap.h"
 #include "core/set/bdev.h"
 #include "core/set/cset.h"
 #include "core/writeback/batch.h"
@@ -434,6 +435,7 @@ int writeback_start(struct bdev *d)
 	uint64_t dirty = 0;
 	int r;
 
+	swaps_wait_absent(d->set);
 	writeback_stop(d); /* of an earlier attachment: it has ended, but was not waited for */
 	r = btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, count_dirty, &dirty);
 	if (r < 0)
