@@ -177,6 +177,28 @@ static int store_clear_stats(const struct attr_object *o, const struct attr_valu
 {
 	stats_clear(&o->d->stats);
 	account_clear(&o->d->account);
+	memset(o->d->bypass_reasons, 0, sizeof(o->d->bypass_reasons));
+	memset(o->d->writeback_refusals, 0, sizeof(o->d->writeback_refusals));
+	return 0;
+}
+
+static void reasons_text(struct printbuf *out, const char *const *names, const struct reason_count *counts, unsigned nr)
+{
+	pr(out, "reason requests sectors\n");
+	for (unsigned i = 0; i < nr; i++)
+		if (names[i])
+			pr(out, "%s %" PRIu64 " %" PRIu64 "\n", names[i], counts[i].requests, counts[i].sectors);
+}
+
+static int show_bypass_reasons(const struct attr_object *o, struct printbuf *out)
+{
+	reasons_text(out, bypass_reason_names, o->d->bypass_reasons, BYPASS_REASONS);
+	return 0;
+}
+
+static int show_writeback_refusals(const struct attr_object *o, struct printbuf *out)
+{
+	reasons_text(out, writeback_refusal_names, o->d->writeback_refusals, WRITEBACK_REFUSALS);
 	return 0;
 }
 
@@ -339,11 +361,13 @@ static const struct attr bdev_attrs[] = {
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
 	ATTR_RO_TEXT("stat", show_stat, "the 17 fields of a block device's stat file"),
 	ATTR_RO_TEXT("latency", show_latency, "how long requests took, by what became of them; microseconds"),
+	ATTR_RO_TEXT("bypass_reasons", show_bypass_reasons, "requests that bypassed the cache, by reason"),
+	ATTR_RO_TEXT("writeback_refusals", show_writeback_refusals, "writes in writeback mode that were not written back, by reason"),
 
 	ATTR_ACTION("attach", ATTR_IN_UUID, store_attach, "attach to the registered cache set with this uuid"),
 	ATTR_ACTION("detach", ATTR_IN_ANY, store_detach, "write everything back, then leave the cache set"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "close the device without writing back"),
-	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total and latency"),
+	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, latency and the counts of reasons"),
 	ATTR_ACTION("flush", ATTR_IN_ANY, store_flush, "write everything back now and wait for it"),
 
 	{ .name = "cache_mode", .help = "which requests use the cache; kept in the superblock", .mode = 0644, .input = ATTR_IN_E,
@@ -352,6 +376,7 @@ static const struct attr bdev_attrs[] = {
 	TUNE_E("stop_when_cache_set_failed", stop_when_cache_set_failed, stop_words, 0, "after a cache failure: stop if dirty (auto), or always"),
 	TUNE("sequential_cutoff", ATTR_IN_UH, ATTR_HR, sequential_cutoff_bytes, 0, UINT32_MAX, MIB(4),
 	     "streams that reach this size bypass the cache; 0 = none does"),
+	TUNE_B("bypass_torture_test", bypass_torture_test, 0, "1: a random quarter of requests bypasses the cache"),
 	TUNE_B("writeback_metadata", writeback.metadata, 1, "stored without effect, as in the kernel"),
 	{ .name = "io_disable", .help = "1: every request fails with EIO", .mode = 0644, .input = ATTR_IN_B, .field = ATTR_BDEV_FIELD(io_disable),
 	  .store = store_io_disable },
@@ -396,6 +421,16 @@ static int64_t get_stat(const struct attr_object *o, const struct attr *a)
 	return (int64_t)stats_read(o->stats, o->period, a->arg);
 }
 
+static int64_t get_stat_bytes(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)(stats_read(o->stats, o->period, a->arg) * SECTOR_BYTES);
+}
+
+static int64_t get_byte_hit_ratio(const struct attr_object *o, const struct attr *a)
+{
+	return stats_byte_hit_ratio(o->stats, o->period);
+}
+
 static int64_t get_hit_ratio(const struct attr_object *o, const struct attr *a)
 {
 	return stats_hit_ratio(o->stats, o->period);
@@ -411,6 +446,11 @@ static const struct attr stats_attrs[] = {
 	STAT(ATTR_DEC, "cache_bypass_misses", STAT_BYPASS_MISSES, "reads that bypassed the cache"),
 	ATTR_RO(ATTR_DEC, "cache_hit_ratio", get_hit_ratio, "percent of hits, without bypassing reads"),
 	STAT(ATTR_DEC, "cache_miss_collisions", STAT_MISS_COLLISIONS, "misses not cached because a write came first"),
+	{ .name = "cache_hit_bytes", .help = "data of reads that came from the cache, without bypassing reads", .mode = 0444,
+	  .get = get_stat_bytes, .arg = STAT_HIT_SECTORS },
+	{ .name = "cache_miss_bytes", .help = "data of reads that came from the backing device, without bypassing reads", .mode = 0444,
+	  .get = get_stat_bytes, .arg = STAT_MISS_SECTORS },
+	ATTR_RO(ATTR_DEC, "cache_byte_hit_ratio", get_byte_hit_ratio, "percent of bytes that came from the cache, without bypassing reads"),
 	STAT(ATTR_HR_SECTORS, "bypassed", STAT_BYPASSED_SECTORS, "data of requests that bypassed the cache"),
 };
 const struct attr_table attr_stats_table = ATTR_TABLE(stats_attrs);

@@ -41,12 +41,21 @@ uint64_t stats_read(const struct stats *s, enum stat_period p, enum stat_counter
 	return (s->value[p][c] + (s->collector[c] << FRACTION_BITS)) >> FRACTION_BITS;
 }
 
-unsigned stats_hit_ratio(const struct stats *s, enum stat_period p)
+static unsigned ratio(uint64_t hits, uint64_t misses)
 {
-	uint64_t hits = stats_read(s, p, STAT_HITS);
-	uint64_t all = hits + stats_read(s, p, STAT_MISSES);
+	unsigned __int128 all = (unsigned __int128)hits + misses;
 
 	return all ? (unsigned)((unsigned __int128)hits * 100 / all) : 0;
+}
+
+unsigned stats_hit_ratio(const struct stats *s, enum stat_period p)
+{
+	return ratio(stats_read(s, p, STAT_HITS), stats_read(s, p, STAT_MISSES));
+}
+
+unsigned stats_byte_hit_ratio(const struct stats *s, enum stat_period p)
+{
+	return ratio(stats_read(s, p, STAT_HIT_SECTORS), stats_read(s, p, STAT_MISS_SECTORS));
 }
 
 void stats_clear(struct stats *s)

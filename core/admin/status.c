@@ -7,17 +7,14 @@ static const char *const stat_names[STAT_NR] = {
 	[STAT_HITS] = "cache_hits",	       [STAT_MISSES] = "cache_misses",
 	[STAT_BYPASS_HITS] = "cache_bypass_hits", [STAT_BYPASS_MISSES] = "cache_bypass_misses",
 	[STAT_MISS_COLLISIONS] = "cache_miss_collisions", [STAT_BYPASSED_SECTORS] = "bypassed",
-};
-static const char *const bypass_names[BYPASS_REASONS] = {
-	[BYPASS_DETACHING] = "detaching", [BYPASS_CACHE_FULL] = "cache_full",	[BYPASS_DISCARD] = "discard",	  [BYPASS_MODE] = "mode",
-	[BYPASS_UNALIGNED] = "unaligned", [BYPASS_SEQUENTIAL] = "sequential",	[BYPASS_CONGESTED] = "congested",
+	[STAT_HIT_SECTORS] = "cache_hit_bytes",		  [STAT_MISS_SECTORS] = "cache_miss_bytes",
 };
 
 static void put_stats(struct jout *j, const struct stats *s)
 {
 	jout_object_begin(j, "stats_total");
 	for (unsigned i = 0; i < STAT_NR; i++)
-		jout_uint(j, stat_names[i], stats_read(s, STAT_TOTAL, i) * (i == STAT_BYPASSED_SECTORS ? SECTOR_BYTES : 1));
+		jout_uint(j, stat_names[i], stats_read(s, STAT_TOTAL, i) * (i >= STAT_BYPASSED_SECTORS ? SECTOR_BYTES : 1)); /* those are in sectors */
 	jout_object_end(j);
 }
 
@@ -156,12 +153,12 @@ static void put_latency(struct jout *j, const struct io_account *a)
 	jout_object_end(j);
 }
 
-static void put_bypass_reasons(struct jout *j, const struct bdev *d)
+static void put_reasons(struct jout *j, const char *key, const char *const *names, const struct reason_count *counts, unsigned nr)
 {
-	jout_object_begin(j, "bypassed_requests");
-	for (unsigned i = 0; i < BYPASS_REASONS; i++)
-		if (bypass_names[i])
-			jout_uint(j, bypass_names[i], d->bypass_reasons[i]);
+	jout_object_begin(j, key);
+	for (unsigned i = 0; i < nr; i++)
+		if (names[i])
+			jout_uint(j, names[i], counts[i].requests);
 	jout_object_end(j);
 }
 
@@ -177,7 +174,8 @@ static void put_backing(struct jout *j, const struct bdev *d)
 	put_writeback(j, &d->writeback, d->set);
 	jout_uint(j, "io_errors", d->io_errors);
 	put_stats(j, &d->stats);
-	put_bypass_reasons(j, d);
+	put_reasons(j, "bypassed_requests", bypass_reason_names, d->bypass_reasons, BYPASS_REASONS);
+	put_reasons(j, "writeback_refusals", writeback_refusal_names, d->writeback_refusals, WRITEBACK_REFUSALS);
 }
 
 static void put_device(struct jout *j, const struct bdev *d)

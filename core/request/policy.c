@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "core/request/policy.h"
 
+const char *const bypass_reason_names[BYPASS_REASONS] = {
+	[BYPASS_DETACHING] = "detaching", [BYPASS_CACHE_FULL] = "cache_full", [BYPASS_DISCARD] = "discard",	 [BYPASS_MODE] = "mode",
+	[BYPASS_UNALIGNED] = "unaligned", [BYPASS_TORTURE] = "torture",	      [BYPASS_SEQUENTIAL] = "sequential", [BYPASS_CONGESTED] = "congested",
+};
+
+const char *const writeback_refusal_names[WRITEBACK_REFUSALS] = {
+	[REFUSED_DETACHING] = "detaching", [REFUSED_CUTOFF_SYNC] = "cutoff_sync", [REFUSED_BYPASS] = "bypass",
+	[REFUSED_CUTOFF] = "cutoff",	   [REFUSED_NO_BUCKET] = "no_bucket",	  [REFUSED_CACHE_ERROR] = "cache_error",
+};
+
 static bool block_aligned(const struct bypass_input *in)
 {
 	return !(in->start_sector % in->block_sectors) && !(in->nr_sectors % in->block_sectors);
@@ -39,16 +49,20 @@ enum bypass_reason policy_bypass_late(const struct bypass_input *in, uint64_t st
 	return BYPASS_NO;
 }
 
-bool policy_should_writeback(const struct writeback_input *in)
+enum writeback_refusal policy_refuses_writeback(const struct writeback_input *in)
 {
-	if (in->mode != CACHE_MODE_WRITEBACK || in->detaching || in->in_use_percent > in->cutoff_writeback_sync)
-		return false;
+	if (in->mode != CACHE_MODE_WRITEBACK)
+		return REFUSED_MODE;
+	if (in->detaching)
+		return REFUSED_DETACHING;
+	if (in->in_use_percent > in->cutoff_writeback_sync)
+		return REFUSED_CUTOFF_SYNC;
 	if (in->discard)
-		return false;
+		return REFUSED_DISCARD;
 	/* A stripe with dirty data will be written anyway; completing it spares the array a read-modify-write. */
 	if (in->touches_dirty_stripe)
-		return true;
+		return WRITEBACK_ACCEPTED;
 	if (in->would_bypass)
-		return false;
-	return in->sync || in->in_use_percent <= in->cutoff_writeback;
+		return REFUSED_BYPASS;
+	return in->sync || in->in_use_percent <= in->cutoff_writeback ? WRITEBACK_ACCEPTED : REFUSED_CUTOFF;
 }

@@ -5,7 +5,7 @@
  */
 #include "formats/super.h"
 
-#define RECENT_IO 128	/* recent streams per device */
+#define RECENT_IO 128	/* recent streams per device; fits the detector's one-byte links */
 #define RECENT_IO_TTL_NS 5000000000ull
 #define TASKS_MAX 1024	/* tasks remembered per device */
 #define CUTOFF_CACHE_ADD 95
@@ -15,7 +15,9 @@ struct seq_stream {
 	uint64_t last_sector; /* where the next request would continue */
 	uint64_t bytes;
 	uint64_t expiry_ns;
-	uint64_t used;	      /* LRU stamp */
+	uint8_t hash_next;    /* links are indices of streams */
+	uint8_t older, newer;
+	bool hashed;	      /* by last_sector; before first use it is in no chain */
 };
 struct seq_task {
 	uint64_t id;
@@ -24,6 +26,8 @@ struct seq_task {
 };
 struct seq_detector {
 	struct seq_stream streams[RECENT_IO];
+	uint8_t chains[RECENT_IO];
+	uint8_t oldest, newest;
 	struct seq_task *tasks; /* TASKS_MAX, open addressing by id */
 	uint64_t clock;
 };
@@ -42,8 +46,19 @@ void congestion_note(struct congestion *g, bool write, uint64_t elapsed_ns, uint
 /* Sector limit above which requests bypass, 0 = none. random dithers. */
 uint32_t congestion_limit(const struct congestion *g, uint64_t now_ns, uint32_t random);
 
-enum bypass_reason { BYPASS_NO, BYPASS_DETACHING, BYPASS_CACHE_FULL, BYPASS_DISCARD, BYPASS_MODE, BYPASS_UNALIGNED, BYPASS_SEQUENTIAL,
-		     BYPASS_CONGESTED, BYPASS_REASONS };
+struct reason_count {
+	uint64_t requests, sectors;
+};
+static inline void reason_add(struct reason_count *n, uint64_t nr_sectors)
+{
+	n->requests++;
+	n->sectors += nr_sectors;
+}
+
+/* Why a request bypasses the cache. Step 5 (read-ahead) cannot be: FUSE does not mark it. */
+enum bypass_reason { BYPASS_NO, BYPASS_DETACHING, BYPASS_CACHE_FULL, BYPASS_DISCARD, BYPASS_MODE, BYPASS_UNALIGNED, BYPASS_TORTURE,
+		     BYPASS_SEQUENTIAL, BYPASS_CONGESTED, BYPASS_REASONS };
+extern const char *const bypass_reason_names[BYPASS_REASONS];
 struct bypass_input {
 	enum cache_mode mode;
 	bool detaching, write, discard;
@@ -55,6 +70,8 @@ struct bypass_input {
 };
 /* Steps 1-6 of §2.2, which need no history. */
 enum bypass_reason policy_bypass_early(const struct bypass_input *in);
+/* Step 7, instead of step 8 when bypass_torture_test is on: one in four. */
+static inline enum bypass_reason policy_bypass_torture(uint64_t random) { return random % 4 ? BYPASS_NO : BYPASS_TORTURE; }
 /* Step 8, with the stream's bytes. */
 enum bypass_reason policy_bypass_late(const struct bypass_input *in, uint64_t stream_bytes);
 
@@ -63,4 +80,9 @@ struct writeback_input {
 	bool detaching, discard, sync, would_bypass, touches_dirty_stripe;
 	unsigned in_use_percent, cutoff_writeback, cutoff_writeback_sync;
 };
-bool policy_should_writeback(const struct writeback_input *in);
+/* Why a write to a device in writeback mode is not written back; the last two are found out later, when the cache was asked. */
+enum writeback_refusal { WRITEBACK_ACCEPTED, REFUSED_MODE, REFUSED_DETACHING, REFUSED_CUTOFF_SYNC, REFUSED_DISCARD, REFUSED_BYPASS, REFUSED_CUTOFF,
+			 REFUSED_NO_BUCKET, REFUSED_CACHE_ERROR, WRITEBACK_REFUSALS };
+extern const char *const writeback_refusal_names[WRITEBACK_REFUSALS];
+enum writeback_refusal policy_refuses_writeback(const struct writeback_input *in);
+static inline bool policy_should_writeback(const struct writeback_input *in) { return policy_refuses_writeback(in) == WRITEBACK_ACCEPTED; }

@@ -51,6 +51,7 @@ struct read {
 	uint64_t stream;
 	bool may_fill;
 	bool missed;
+	uint64_t missed_sectors;
 	unsigned room_tries, races;
 	uint64_t redo;	       /* leftmost race of this round, UINT64_MAX = none */
 	struct bkey_buf check; /* placeholder of fill_piece */
@@ -205,6 +206,7 @@ static enum step read_miss(struct read *rq, struct bnode *leaf, uint64_t end)
 	uint32_t n = (uint32_t)min(end - rq->cursor, (uint64_t)FILL_SECTORS_MAX);
 
 	rq->missed = true;
+	rq->missed_sectors += end - rq->cursor;
 	if (bdev_is_flash(rq->d)) {
 		memset(read_memory(rq, rq->cursor), 0, fill_bytes(rq->cursor, end));
 		rq->cursor = end;
@@ -216,11 +218,14 @@ static enum step read_miss(struct read *rq, struct bnode *leaf, uint64_t end)
 			rq->may_fill = false; /* one fill per request */
 			rq->fill_piece = rq->nr;
 			rq->c->fill_bytes += (size_t)n * SECTOR_BYTES;
+			rq->missed_sectors -= end - rq->cursor - n; /* the rest is looked up again */
 			piece_submit(rq, p, rq->d->backing, rq->cursor, rq->cursor + n);
 			return STEP_RESTART;
 		}
-		if (rq->room_tries++ < ROOM_TRIES_MAX)
+		if (rq->room_tries++ < ROOM_TRIES_MAX) {
+			rq->missed_sectors -= end - rq->cursor;
 			return STEP_MAKE_ROOM;
+		}
 		rq->may_fill = false;
 	}
 	piece_submit(rq, p, rq->d->backing, rq->cursor, end);
@@ -372,13 +377,24 @@ static int read_without_index(struct read *rq)
 	return read_backing(rq->d, read_memory(rq, rq->cursor), rq->cursor, rq->end);
 }
 
+static void count(const struct read *rq, enum stat_counter s, uint64_t n)
+{
+	stat_add(&rq->d->stats, s, n);
+	stat_add(&rq->c->stats, s, n);
+}
+
 static enum io_path read_count(const struct read *rq, bool bypass)
 {
-	enum stat_counter s = bypass ? (rq->missed ? STAT_BYPASS_MISSES : STAT_BYPASS_HITS) : (rq->missed ? STAT_MISSES : STAT_HITS);
+	uint64_t all = rq->end - rq->start, missed = min(rq->missed_sectors, all); /* after a race some were looked up twice */
 
-	stat_add(&rq->d->stats, s, 1);
-	stat_add(&rq->c->stats, s, 1);
-	return bypass ? PATH_READ_BYPASS : rq->missed ? PATH_READ_MISS : PATH_READ_HIT;
+	if (bypass) {
+		count(rq, rq->missed ? STAT_BYPASS_MISSES : STAT_BYPASS_HITS, 1);
+		return PATH_READ_BYPASS;
+	}
+	count(rq, rq->missed ? STAT_MISSES : STAT_HITS, 1);
+	count(rq, STAT_HIT_SECTORS, all - missed);
+	count(rq, STAT_MISS_SECTORS, missed);
+	return rq->missed ? PATH_READ_MISS : PATH_READ_HIT;
 }
 
 static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start, uint64_t end)
@@ -389,6 +405,7 @@ static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start
 	rq->start = rq->cursor = start;
 	rq->end = end;
 	rq->missed = false;
+	rq->missed_sectors = 0;
 	rq->room_tries = rq->races = 0;
 	rq->fill_piece = NO_PIECE;
 	rq->fill = NULL;

@@ -108,7 +108,7 @@ uint64_t request_stream(const struct bcf_io *io)
 
 static void count_bypass(struct bdev *d, enum bypass_reason reason, uint64_t nr_sectors)
 {
-	d->bypass_reasons[reason]++;
+	reason_add(&d->bypass_reasons[reason], nr_sectors);
 	stat_add(&d->stats, STAT_BYPASSED_SECTORS, nr_sectors);
 	stat_add(&d->set->stats, STAT_BYPASSED_SECTORS, nr_sectors);
 }
@@ -143,7 +143,7 @@ enum bypass_reason request_bypass(struct bdev *d, uint64_t start, uint64_t end, 
 	enum bypass_reason reason = policy_bypass_early(&in);
 
 	if (reason == BYPASS_NO)
-		reason = bypass_by_history(d, &in, io);
+		reason = d->bypass_torture_test ? policy_bypass_torture(engine_random_u64()) : bypass_by_history(d, &in, io);
 	if (reason == BYPASS_NO) {
 		alloc_rescale(c, (uint32_t)min(in.nr_sectors, (uint64_t)UINT32_MAX));
 		return BYPASS_NO;
@@ -216,17 +216,20 @@ static int write_choose(struct write *w, const struct bcf_io *io)
 		.cutoff_writeback = c->cutoff_writeback,
 		.cutoff_writeback_sync = c->cutoff_writeback_sync,
 	};
+	enum writeback_refusal refusal = policy_refuses_writeback(&in);
 	int r;
 
 	w->ordered = false;
 	w->way = WRITE_BACK;
-	if (started || policy_should_writeback(&in))
+	if (started || refusal == WRITEBACK_ACCEPTED)
 		return 0;
 	r = range_has_dirty(d, w->start, w->end, &dirty);
 	if (r < 0)
 		return r;
 	if (dirty && in.mode == CACHE_MODE_WRITEBACK && !d->detaching && in.in_use_percent <= c->cutoff_writeback_sync)
 		return 0;
+	if (in.mode == CACHE_MODE_WRITEBACK)
+		reason_add(&d->writeback_refusals[refusal], w->end - w->start);
 	w->ordered = dirty;
 	w->way = bypass ? WRITE_AROUND : WRITE_THROUGH;
 	return 0;
@@ -265,8 +268,10 @@ static int write_back(struct write *w)
 		return -EIO;
 	r = insert_data(&op);
 	w->seq = op.seq;
-	if (r == -EIO || r == -EAGAIN)
+	if (r == -EIO || r == -EAGAIN) {
+		reason_add(&w->d->writeback_refusals[r == -EIO ? REFUSED_CACHE_ERROR : REFUSED_NO_BUCKET], w->end - op.cursor);
 		r = write_back_elsewhere(w, op.cursor);
+	}
 	writeback_write_end(w->d);
 	return r;
 }

@@ -56,7 +56,9 @@ struct bdev {
 	struct writeback writeback;
 	struct stats stats;
 	struct io_account account;
-	uint64_t bypass_reasons[BYPASS_REASONS]; /* requests */
+	struct reason_count bypass_reasons[BYPASS_REASONS];
+	struct reason_count writeback_refusals[WRITEBACK_REFUSALS]; /* writes in writeback mode */
+	bool bypass_torture_test;
 	uint32_t io_errors, io_error_limit;
 	unsigned stop_when_cache_set_failed; /* 0 auto, 1 always */
 	unsigned readahead_cache_policy;     /* stored, inert: 0 all, 1 meta-only */

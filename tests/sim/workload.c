@@ -226,7 +226,7 @@ static void do_control(struct client *c, unsigned dev)
 	const char *path, *text = "1";
 	int target = (int)dev;
 
-	switch (prng_below(&c->rng, w->always_writeback ? 3 : 8)) {
+	switch (prng_below(&c->rng, w->always_writeback ? 3 : 9)) {
 	case 0:
 		path = "%s/internal/trigger_gc";
 		target = -1;
@@ -250,6 +250,10 @@ static void do_control(struct client *c, unsigned dev)
 	case 5:
 		do_detach(c, dev);
 		return;
+	case 6:
+		path = "%s/bypass_torture_test";
+		text = ONE_OF(&c->rng, "0", "1");
+		break;
 	default:
 		path = "%s/cache_mode";
 		text = ONE_OF(&c->rng, "writethrough", "writeback", "writeback", "writearound", "none");

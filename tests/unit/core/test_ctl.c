@@ -44,7 +44,8 @@ static void directories_list_what_they_hold(void **state)
 	check_listed(SET_UUID, "cache0/ internal/ bdev0@ volume3@ stats_total/ stats_five_minute/ stats_hour/ stats_day/");
 	check_listed(SET_UUID "/cache0", "set@");
 	check_text("stats", list("dev0/stats_hour"),
-		   "cache_hits cache_misses cache_bypass_hits cache_bypass_misses cache_hit_ratio cache_miss_collisions bypassed ");
+		   "cache_hits cache_misses cache_bypass_hits cache_bypass_misses cache_hit_ratio cache_miss_collisions "
+		   "cache_hit_bytes cache_miss_bytes cache_byte_hit_ratio bypassed ");
 	check_text("by", list("by"), "uuid/ label/ ");
 	check_text("by/uuid", list("by/uuid"), DEV0_UUID "@ f7fe0084-0000-4975-8d90-f231fc8d1c69@ " VOLUME_UUID "@ ");
 	check_text("by/label", list("by/label"), "data@ vol@ ");
@@ -449,11 +450,25 @@ static void statistics_of_devices_and_sets(void **state)
 	check_show("dev0/stats_five_minute/cache_misses", "478\n"); /* both as measured */
 	check_show(SET_UUID "/stats_five_minute/bypassed", "193.7M\n");
 	check_show(SET_UUID "/stats_hour/bypassed", "200.0M\n");
+	stat_add(&w.d[0].stats, STAT_HIT_SECTORS, 8);
+	stat_add(&w.d[0].stats, STAT_MISS_SECTORS, 3 * 8);
+	check_show("dev0/stats_total/cache_hit_bytes", "4096\n");
+	check_show("dev0/stats_total/cache_miss_bytes", "12288\n");
+	check_show("dev0/stats_total/cache_byte_hit_ratio", "25\n");
+	reason_add(&w.d[0].bypass_reasons[BYPASS_SEQUENTIAL], 8);
+	reason_add(&w.d[0].bypass_reasons[BYPASS_SEQUENTIAL], 8);
+	reason_add(&w.d[0].writeback_refusals[REFUSED_CUTOFF], 5);
+	check_show("dev0/bypass_reasons", "reason requests sectors\ndetaching 0 0\ncache_full 0 0\ndiscard 0 0\nmode 0 0\n"
+					  "unaligned 0 0\ntorture 0 0\nsequential 2 16\ncongested 0 0\n");
+	check_show("dev0/writeback_refusals", "reason requests sectors\ndetaching 0 0\ncutoff_sync 0 0\nbypass 0 0\ncutoff 1 5\n"
+					      "no_bucket 0 0\ncache_error 0 0\n");
 	histogram_add(&w.d[0].account.latency[PATH_READ_HIT], 25000);
 	assert_non_null(strstr(show("dev0/latency"), "\nread_hit 1 25.0 25.0 25.0 25.0 25.0 25.0\n"));
 	check_store("dev0/clear_stats", "1", 0);
 	assert_non_null(strstr(show("dev0/latency"), "\nread_hit 0 0.0 0.0 0.0 0.0 0.0 0.0\n"));
 	check_show("dev0/stats_total/cache_hits", "0\n");
+	assert_non_null(strstr(show("dev0/bypass_reasons"), "sequential 0 0\n"));
+	assert_non_null(strstr(show("dev0/writeback_refusals"), "cutoff 0 0\n"));
 	check_show("dev0/stats_day/cache_hits", "2009\n");
 	w.set.writeback_keys_done = 5;
 	w.set.gc.last.nodes = 3;

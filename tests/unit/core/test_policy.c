@@ -69,23 +69,23 @@ static void should_writeback_follows_the_table(void **state)
 	static const struct {
 		const char *name;
 		struct writeback_input in;
-		bool want;
+		enum writeback_refusal want;
 	} cases[] = {
-		{ "idle cache", { .mode = WB }, true },
-		{ "writethrough", { .mode = WT, .sync = true }, false },
-		{ "writearound", { .mode = WA }, false },
-		{ "none", { .mode = NONE }, false },
-		{ "writethrough with dirty stripe", { .mode = WT, .touches_dirty_stripe = true }, false },
-		{ "detaching", { .mode = WB, .detaching = true, .touches_dirty_stripe = true }, false },
-		{ "at the cutoff", { .mode = WB, .in_use_percent = 40 }, true },
-		{ "above the cutoff", { .mode = WB, .in_use_percent = 41 }, false },
-		{ "sync above the cutoff", { .mode = WB, .in_use_percent = 41, .sync = true }, true },
-		{ "sync at its cutoff", { .mode = WB, .in_use_percent = 70, .sync = true }, true },
-		{ "sync above its cutoff", { .mode = WB, .in_use_percent = 71, .sync = true }, false },
-		{ "dirty stripe above the sync cutoff", { .mode = WB, .in_use_percent = 71, .touches_dirty_stripe = true }, false },
-		{ "discard", { .mode = WB, .discard = true, .touches_dirty_stripe = true }, false },
-		{ "dirty stripe beats bypass", { .mode = WB, .touches_dirty_stripe = true, .would_bypass = true, .in_use_percent = 70 }, true },
-		{ "bypass", { .mode = WB, .would_bypass = true, .sync = true }, false },
+		{ "idle cache", { .mode = WB }, WRITEBACK_ACCEPTED },
+		{ "writethrough", { .mode = WT, .sync = true }, REFUSED_MODE },
+		{ "writearound", { .mode = WA }, REFUSED_MODE },
+		{ "none", { .mode = NONE }, REFUSED_MODE },
+		{ "writethrough with dirty stripe", { .mode = WT, .touches_dirty_stripe = true }, REFUSED_MODE },
+		{ "detaching", { .mode = WB, .detaching = true, .touches_dirty_stripe = true }, REFUSED_DETACHING },
+		{ "at the cutoff", { .mode = WB, .in_use_percent = 40 }, WRITEBACK_ACCEPTED },
+		{ "above the cutoff", { .mode = WB, .in_use_percent = 41 }, REFUSED_CUTOFF },
+		{ "sync above the cutoff", { .mode = WB, .in_use_percent = 41, .sync = true }, WRITEBACK_ACCEPTED },
+		{ "sync at its cutoff", { .mode = WB, .in_use_percent = 70, .sync = true }, WRITEBACK_ACCEPTED },
+		{ "sync above its cutoff", { .mode = WB, .in_use_percent = 71, .sync = true }, REFUSED_CUTOFF_SYNC },
+		{ "dirty stripe above the sync cutoff", { .mode = WB, .in_use_percent = 71, .touches_dirty_stripe = true }, REFUSED_CUTOFF_SYNC },
+		{ "discard", { .mode = WB, .discard = true, .touches_dirty_stripe = true }, REFUSED_DISCARD },
+		{ "dirty stripe beats bypass", { .mode = WB, .touches_dirty_stripe = true, .would_bypass = true, .in_use_percent = 70 }, WRITEBACK_ACCEPTED },
+		{ "bypass", { .mode = WB, .would_bypass = true, .sync = true }, REFUSED_BYPASS },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -93,8 +93,18 @@ static void should_writeback_follows_the_table(void **state)
 
 		in.cutoff_writeback = 40;
 		in.cutoff_writeback_sync = 70;
-		check_case(cases[i].name, policy_should_writeback(&in), cases[i].want);
+		check_case(cases[i].name, policy_refuses_writeback(&in), cases[i].want);
+		check_case(cases[i].name, policy_should_writeback(&in), cases[i].want == WRITEBACK_ACCEPTED);
 	}
+}
+
+static void torture_bypasses_a_quarter(void **state)
+{
+	unsigned nr = 0;
+
+	for (uint64_t random = 1000; random < 2000; random++)
+		nr += policy_bypass_torture(random) == BYPASS_TORTURE;
+	assert_int_equal(nr, 250);
 }
 
 #define US 1024ull		/* the kernel's */
@@ -154,6 +164,7 @@ static void congestion_limit_grows_stepwise_exponentially(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(torture_bypasses_a_quarter),
 		cmocka_unit_test(bypass_early_takes_the_first_matching_reason),
 		cmocka_unit_test(bypass_late_compares_whole_sectors),
 		cmocka_unit_test(should_writeback_follows_the_table),

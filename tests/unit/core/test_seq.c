@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "core/request/policy.h"
+#include "core/util/prng.h"
 #include "tests/unit/core/unit.h"
 
 #define S 1000000000ull
@@ -50,6 +51,55 @@ static void one_stream_too_many_pushes_out_the_oldest(void **state)
 	assert_int_equal(run(1, false, 0 * 1000000 + 32, 1, 0), PAGE);	   /* forgotten */
 }
 
+/* What the tables promise to whoever walks them: every stream once in the age list, every hashed one once in its chain. */
+static void check_tables(void)
+{
+	unsigned aged = 0, hashed = 0, chained = 0;
+
+	for (uint8_t i = seq.oldest, before = 0xff; i != 0xff; before = i, i = seq.streams[i].newer) {
+		assert_int_equal(seq.streams[i].older, before);
+		assert_true(aged++ < RECENT_IO);
+		hashed += seq.streams[i].hashed;
+	}
+	for (unsigned c = 0; c < RECENT_IO; c++)
+		for (uint8_t i = seq.chains[c]; i != 0xff; i = seq.streams[i].hash_next)
+			assert_true(chained++ < RECENT_IO);
+	assert_int_equal(aged, RECENT_IO);
+	assert_int_equal(chained, hashed);
+}
+
+/* Against the definition: all records looked at, the least recently noted one given up. */
+static void streams_are_found_as_a_plain_search_finds_them(void **state)
+{
+	struct { uint64_t last, bytes, expiry, used; } plain[RECENT_IO] = { 0 };
+	struct prng r = prng_seeded(7);
+	uint64_t now = 0;
+
+	for (unsigned n = 1; n < 50000; n++) {
+		uint64_t sector = 8 * prng_below(&r, 400), got, want = 0;
+		unsigned at = RECENT_IO, oldest = 0;
+
+		now += prng_below(&r, S / 50);
+		for (unsigned i = 0; i < RECENT_IO; i++) {
+			if (plain[i].last == sector && plain[i].expiry > now && (at == RECENT_IO || plain[i].used > plain[at].used))
+				at = i;
+			if (plain[i].used < plain[oldest].used)
+				oldest = i;
+		}
+		if (at == RECENT_IO)
+			plain[at = oldest].bytes = 0;
+		plain[at].bytes += PAGE;
+		plain[at].last = sector + 8;
+		plain[at].expiry = now + 5 * S;
+		plain[at].used = n;
+		want = plain[at].bytes;
+		got = seq_detector_note(&seq, 1, false, sector, PAGE, now);
+		check_case("bytes", got, want);
+		if (n % 100 == 0)
+			check_tables();
+	}
+}
+
 static void a_stream_expires_after_five_seconds(void **state)
 {
 	run(1, false, 0, 4, 10 * S);
@@ -95,7 +145,7 @@ static void sums_saturate(void **state)
 	uint64_t bytes = seq_detector_note(&seq, 1, true, 0, UINT64_MAX / 512 * 512, 0);
 
 	for (unsigned i = 0; i < 100; i++) {
-		uint64_t next = seq_detector_note(&seq, 1, true, seq.streams[0].last_sector, UINT64_MAX / 512 * 512, 0);
+		uint64_t next = seq_detector_note(&seq, 1, true, seq.streams[seq.newest].last_sector, UINT64_MAX / 512 * 512, 0);
 
 		assert_true(next >= bytes);
 		bytes = next;
@@ -109,6 +159,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_stream_adds_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(interleaved_streams_are_told_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_stream_too_many_pushes_out_the_oldest, setup, teardown),
+		cmocka_unit_test_setup_teardown(streams_are_found_as_a_plain_search_finds_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stream_expires_after_five_seconds, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_average_remembers_ended_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_average_only_the_running_stream_counts, setup, teardown),
