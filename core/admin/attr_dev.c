@@ -12,7 +12,7 @@ static const char *const stop_words[] = { "auto", "always", NULL };
 
 static int show_state(const struct attr_object *o, struct printbuf *out)
 {
-	pr(out, "%s\n", bdev_state_names[bdev_state(o->d)]);
+	pr(out, "%s\n", bdev_state_names[bdev_state_shown(o->d)]);
 	return 0;
 }
 

@@ -166,7 +166,7 @@ static void put_reasons(struct jout *j, const char *key, const char *const *name
 static void put_backing(struct jout *j, const struct bdev *d)
 {
 	jout_string(j, "backing_path", d->backing->path);
-	jout_string(j, "state", bdev_state_names[bdev_state(d)]);
+	jout_string(j, "state", bdev_state_names[bdev_state_shown(d)]);
 	jout_bool(j, "detaching", d->detaching);
 	jout_string(j, "cache_mode", cache_mode_names[bdev_cache_mode(d)]);
 	jout_uint(j, "dirty_data", d->set ? d->writeback.dirty_sectors * SECTOR_BYTES : 0);

@@ -72,6 +72,14 @@ static inline enum cache_mode bdev_cache_mode(const struct bdev *d)
 	return d->super ? super_cache_mode(d->super) : CACHE_MODE_WRITEBACK;
 }
 static inline enum bdev_state bdev_state(const struct bdev *d) { return d->super ? super_state(d->super) : BDEV_STATE_DIRTY; }
+/*
+ * What users are told. A device that is leaving says NONE on disk before its set has forgotten it: who waits for "no cache" to attach it
+ * again must not see that earlier than an attach can succeed.
+ */
+static inline enum bdev_state bdev_state_shown(const struct bdev *d)
+{
+	return d->set && bdev_state(d) == BDEV_STATE_NONE ? BDEV_STATE_CLEAN : bdev_state(d);
+}
 
 /* Take over an opened device with a validated superblock (owned from here on, also on failure). */
 MUST_CHECK int bdev_new(struct bcf *b, struct blkdev *backing, struct super *super, struct bdev **ret);

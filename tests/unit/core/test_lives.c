@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Devices that join, leave, stop and fail at inconvenient moments: simulated worlds with disks that are slow or fail at the right place. */
+#include <stdio.h>
 #include <stdlib.h>
 #include "core/admin/ctl.h"
 #include "core/admin/log.h"
@@ -128,6 +129,33 @@ static void detach_with_a_bad_superblock(struct world *w, void *ctx)
 		world_fail(w, "writes past a cache that the superblock still names");
 }
 
+static FIBER_FN bool says_no_cache(struct world *w, struct bdev *d)
+{
+	char path[BCF_CTL_PATH_BYTES], text[64] = "";
+	struct printbuf out = PRINTBUF(text);
+
+	snprintf(path, sizeof(path), "%s/state", bcf_dev_name(d));
+	if (bcf_ctl_show(w->bcf, path, &out) < 0)
+		world_fail(w, "state cannot be read");
+	return !strcmp(text, "no cache\n");
+}
+
+static void attach_as_soon_as_it_says_no_cache(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+
+	blk_sim_add_fault(w->cache.sim, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .nr_sectors = UINT64_MAX, .extra_ns = NS_PER_MS });
+	set(w, "%s/detach", "1");
+	for (unsigned i = 0; i < 100000 && !says_no_cache(w, d); i++)
+		fiber_sleep_ns(NS_PER_MS / 100);
+	set(w, "%s/attach", w->set_uuid_text);
+}
+
+static void a_device_that_says_no_cache_can_be_attached(void **state)
+{
+	run(attach_as_soon_as_it_says_no_cache);
+}
+
 static void a_device_that_cannot_say_it_is_detached_is_disabled(void **state)
 {
 	run(detach_with_a_bad_superblock);
@@ -196,6 +224,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_write_during_the_clean_mark_survives_a_detach),
+		cmocka_unit_test(a_device_that_says_no_cache_can_be_attached),
 		cmocka_unit_test(a_device_that_cannot_say_it_is_detached_is_disabled),
 		cmocka_unit_test(a_state_that_could_not_be_written_is_written_by_the_next_try),
 		cmocka_unit_test(a_device_stopped_while_it_is_attached_leaves_nothing_behind),
