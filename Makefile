@@ -96,6 +96,10 @@ $(UNIT_FUSE): $(B)/%: $(B)/%.o $(B)/libglue.a $(B)/libcore.a $(B)/libformats.a
 $(B)/bcache-fuse-stub: $(FUSE) $(B)/tests/lib/bcf_stub.o $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(link) $(LIBS_FUSE)
+# The judge of concurrent reads and writes on a mount.
+$(B)/linear: $(B)/tests/lib/linear.o
+	$(call say,LD,$@)
+	$(link) -lpthread
 BENCH := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(BENCH): $(B)/%: $(B)/%.o $(B)/libcore.a $(B)/libformats.a
 	$(call say,LD,$@)
@@ -141,7 +145,7 @@ RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
 
 FUZZ_CHECK  := tests/fuzz/regress/run
 
-test-programs: all $(UNIT) $(FUZZ_REPLAY) $(B)/bcache-fuse-stub $(if $(SIM_SEEDS),$(B)/sim)
+test-programs: all $(UNIT) $(FUZZ_REPLAY) $(B)/bcache-fuse-stub $(B)/linear $(if $(SIM_SEEDS),$(B)/sim)
 
 check: packages-check
 	@$(again) test-programs
