@@ -81,7 +81,7 @@ FIBER_FN MUST_CHECK int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t
  * resolved at each call, so an object that vanished simply answers -ENODEV (-ENOENT for lookups).
  */
 #define BCF_CTL_PATH_BYTES 256
-#define BCF_CTL_TEXT_BYTES (1024 * 1024) /* no file is longer */
+#define BCF_CTL_TEXT_BYTES (1024 * 1024) /* no file is longer, and no piece of one that comes in pieces */
 #define BCF_CTL_STORE_BYTES 4096	 /* longer writes are -E2BIG */
 
 enum bcf_ctl_kind { BCF_CTL_DIR, BCF_CTL_FILE, BCF_CTL_LINK };
@@ -93,7 +93,16 @@ struct bcf_ctl_entry {
 MUST_CHECK int bcf_ctl_lookup(struct bcf *b, const char *path, struct bcf_ctl_entry *ret);
 /* Call fn for each name in a directory ("." and ".." excluded) until it returns false. -ENOTDIR, -ENOENT. */
 MUST_CHECK int bcf_ctl_list(struct bcf *b, const char *path, bool (*fn)(void *ctx, const char *name, enum bcf_ctl_kind kind), void *ctx);
-/* Print a file's contents. -EACCES: write-only. */
+/* Print a file's contents. -EACCES: write-only; -EFBIG: out is too small. */
 FIBER_FN MUST_CHECK int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out);
+/*
+ * The same for files of any length: appends one piece to out and sets cur->more when there is another, to be had with the same cursor; {0}: from the
+ * start. What is left out between two pieces changes freely; a piece is made of whole lines.
+ */
+struct bcf_ctl_cursor {
+	bool more;
+	uint64_t at[2]; /* the file's own */
+};
+FIBER_FN MUST_CHECK int bcf_ctl_show_piece(struct bcf *b, const char *path, struct bcf_ctl_cursor *cur, struct printbuf *out);
 /* One write = one command. Returns 0 or -errno, and then keeps a line in last_error. */
 FIBER_FN MUST_CHECK int bcf_ctl_store(struct bcf *b, const char *path, const char *text, size_t len_bytes);

@@ -23,6 +23,7 @@ struct handle *handle_new(struct session *s, enum handle_kind kind, const struct
 		return NULL;
 	h->kind = kind;
 	h->ino = n->ino;
+	fmutex_init(&h->text_lock);
 	strcpy(h->path, n->path);
 	list_add(&s->handles, &h->link);
 	return h;

@@ -15,9 +15,15 @@ struct handle {
 	enum handle_kind kind;
 	uint64_t ino;
 	struct bdev *bdev; /* HANDLE_DEV: opened */
-	/* HANDLE_CTL: what was shown at the last read of offset 0. HANDLE_DIR: the listing, "<type><name>\0" per entry. */
+	/*
+	 * HANDLE_CTL: what was shown at the last read of offset 0, or the piece of it that begins at text_offset. HANDLE_DIR: the listing,
+	 * "<type><name>\0" per entry.
+	 */
 	char *text;
 	size_t len_bytes, cap_bytes;
+	uint64_t text_offset;
+	struct bcf_ctl_cursor next; /* HANDLE_CTL: the piece behind text */
+	struct fmutex text_lock;    /* HANDLE_CTL: making text may wait, and several may read */
 	char path[]; /* of the mount */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Control files (control-files.md §1.4, §12). Text is made at every read of offset 0 and kept by the handle, so that a reader in small
- * pieces sees one instant. One write is one command, whatever its offset; nothing happens at close.
+ * pieces sees one instant; texts that may be huge come and are kept piece by piece. One write is one command, whatever its offset; nothing happens at close.
  */
 #include <ctype.h>
 #include <fcntl.h>
@@ -48,13 +48,13 @@ static int errno_of(int r)
 	return r == -ESHUTDOWN ? EBUSY : -r;
 }
 
-/* The text is built in the request's payload and kept at its true length. */
+/* The next piece of text is built in the request's payload and kept at its true length. */
 static int show(struct request *rq)
 {
 	struct handle *h = rq->handle;
 	struct printbuf out = printbuf_over(rq->payload, min((size_t)BCF_CTL_TEXT_BYTES, (size_t)MAX_IO_BYTES));
 	char *text;
-	int r = bcf_ctl_show(rq->session->bcf, tree_ctl_path(h->path), &out);
+	int r = bcf_ctl_show_piece(rq->session->bcf, tree_ctl_path(h->path), &h->next, &out);
 
 	rq->touched_bytes = max(rq->touched_bytes, (uint32_t)out.len_bytes);
 	if (r < 0)
@@ -63,21 +63,43 @@ static int show(struct request *rq)
 	if (!text)
 		return -ENOMEM;
 	memcpy(text, rq->payload, out.len_bytes);
+	h->text_offset += h->len_bytes;
 	h->text = text;
 	h->len_bytes = out.len_bytes;
 	return 0;
 }
 
+/* Have the piece with offset, or the last one. Who goes back in a text of several pieces has it made anew from the start. */
+static int show_at(struct request *rq)
+{
+	struct handle *h = rq->handle;
+	int r = 0;
+
+	if (rq->offset_bytes == 0 || !h->text || rq->offset_bytes < h->text_offset) {
+		h->next = (struct bcf_ctl_cursor){ 0 };
+		h->text_offset = h->len_bytes = 0;
+		r = show(rq);
+	}
+	while (!r && h->next.more && rq->offset_bytes >= h->text_offset + h->len_bytes)
+		r = show(rq);
+	return r;
+}
+
 static void ctl_read_fiber(struct request *rq)
 {
 	struct handle *h = rq->handle;
-	int r = rq->offset_bytes == 0 || !h->text ? show(rq) : 0;
-	uint64_t from = min(rq->offset_bytes, (uint64_t)h->len_bytes);
+	uint64_t from;
+	int r;
 
-	if (r < 0)
+	fmutex_lock(&h->text_lock);
+	r = show_at(rq);
+	if (r < 0) {
 		fuse_reply_err(rq->req, errno_of(r));
-	else
+	} else {
+		from = min(rq->offset_bytes - h->text_offset, (uint64_t)h->len_bytes);
 		fuse_reply_buf(rq->req, h->text + from, min(rq->len_bytes, h->len_bytes - (size_t)from));
+	}
+	fmutex_unlock(&h->text_lock);
 }
 
 void ctl_read(fuse_req_t req, struct handle *h, size_t len_bytes, off_t offset)

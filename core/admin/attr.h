@@ -9,7 +9,7 @@
  * takes its value from a field of the object, from get() or, if it is not one number, from show(); a write is parsed by `input`, clamped
  * to min..max (or bounds()), and goes to the field (then changed()) or to store().
  * Waiting: show() and get() never yield. store() may; it holds what it needs across the wait, and the machinery looks at nothing but
- * the result afterwards.
+ * the result afterwards. stream() may yield too: for what is read from the whole index; its set is held meanwhile.
  */
 #include "core/set/instance.h"
 
@@ -83,6 +83,8 @@ struct attr {
 	unsigned arg; /* get()'s own */
 	int64_t (*get)(const struct attr_object *o, const struct attr *a);
 	int (*show)(const struct attr_object *o, struct printbuf *out);
+	/* Instead of show(): may yield, and prints the piece that begins at *at; at->more: there is another, and where (bcf_ctl_show_piece()). */
+	FIBER_FN int (*stream)(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
 	void (*bounds)(const struct attr_object *o, uint64_t *min, uint64_t *max);
 	void (*changed)(const struct attr_object *o);
 	FIBER_FN int (*store)(const struct attr_object *o, const struct attr_value *v, struct printbuf *why);
@@ -104,6 +106,7 @@ const struct attr *attr_find(enum attr_dir dir, const char *name);
 #define ATTR_RO(f, n, getter, h) { .name = n, .help = h, .mode = 0444, .format = f, .get = getter }
 #define ATTR_RO_FIELD(f, n, fld, h) { .name = n, .help = h, .mode = 0444, .format = f, .field = fld }
 #define ATTR_RO_TEXT(n, shower, h) { .name = n, .help = h, .mode = 0444, .show = shower }
+#define ATTR_STREAM(n, m, streamer, h) { .name = n, .help = h, .mode = m, .stream = streamer }
 #define ATTR_ACTION(n, in, storer, h) { .name = n, .help = h, .mode = 0200, .input = in, .store = storer }
 
 /* --- the machinery ------------------------------------------------------------------------------------------------------- */
@@ -139,6 +142,9 @@ void bucket_census_take(const struct cset *c, struct bucket_census *ret);
 const char *attr_set_state(const struct cset *c);
 unsigned attr_root_usage_percent(const struct cset *c);
 uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on purpose */
+/* Files that walk the whole index (attr_index.c). */
+FIBER_FN int attr_stream_tree_stats(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
+FIBER_FN int attr_stream_extents(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
 /* Control characters become blanks: for texts that end up in a line of a file or a log. */
 void attr_one_line(char *text);
 /* "2026-01-31T12:00:00.000Z" */

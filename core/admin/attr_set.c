@@ -239,6 +239,16 @@ static int64_t get_btree_used(const struct attr_object *o, const struct attr *a)
 	return all ? (int64_t)(g->key_bytes * 100 / all) : 0;
 }
 
+static int64_t get_cache_max(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)btree_cache_max_bytes(o->c);
+}
+
+static int store_cache_max(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	return btree_set_cache_max(o->c, v->number);
+}
+
 static int64_t get_max_chain(const struct attr_object *o, const struct attr *a)
 {
 	const struct btree *t = &o->c->btree;
@@ -392,12 +402,18 @@ static const struct attr internal_attrs[] = {
 	ATTR_RO_TEXT("feature_ro_compat", show_no_features, "read-only compatible features: none is defined"),
 	ATTR_RO_TEXT("feature_incompat", show_feature_incompat, "incompatible features; those in use are in brackets"),
 	ATTR_RO_TEXT("buckets", show_buckets, "buckets by content, and reserves"),
+	ATTR_STREAM("bset_tree_stats", 0444, attr_stream_tree_stats, "sets and search index of all index nodes; walks the whole index"),
+	ATTR_STREAM("extents", 0400, attr_stream_extents, "all index keys, a line each; may be huge"),
+	{ .name = "btree_cache_max", .help = "memory for index nodes", .mode = 0644, .input = ATTR_IN_H, .format = ATTR_HR, .get = get_cache_max,
+	  .store = store_cache_max },
 	ATTR_RO_TEXT("journal", show_journal, "sequence numbers and free space of the journal"),
 	ATTR_RO_TEXT("latency", show_latency, "how long was waited for buckets and for room in the journal; microseconds"),
 	ATTR_ACTION("trigger_gc", ATTR_IN_ANY, store_trigger_gc, "start gc soon"),
 	{ .name = "prune_cache", .help = "free about this many pages of index nodes", .mode = 0200, .input = ATTR_IN_U, .max = UINT64_MAX,
 	  .store = store_prune_cache },
 	TUNE_B("btree_shrinker_disabled", shrinker_disabled, 0, "1: prune_cache does nothing"),
+	TUNE_B("key_merging_disabled", key_merging_disabled, 0, "index keys that continue each other stay apart (for tests)"),
+	TUNE_B("expensive_debug_checks", expensive_debug_checks, 0, "check the whole node after each insert (for tests; slow)"),
 	TUNE_B("gc_always_rewrite", gc.always_rewrite, 0, "gc rewrites every node"),
 	TUNE_U("gc_after_writeback", gc.after_writeback, 0, 1, 0, "run gc when writeback has finished a scan"),
 	TUNE_B("idle_max_writeback_rate", idle_max_writeback_rate, 1, "write back without limit while the set is idle"),

@@ -304,17 +304,49 @@ static int resolve_file(struct bcf *b, const char *path, struct ctl_node *ret)
 	return ret->kind == BCF_CTL_FILE ? 0 : -EINVAL;
 }
 
-int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out)
+/* The walk behind it may wait; its set may fail or be stopped meanwhile, but stays. */
+static FIBER_FN int stream(const struct ctl_node *n, struct bcf_ctl_cursor *cur, struct printbuf *out)
+{
+	int r;
+
+	if (!(n->attr->mode & 0400))
+		return -EACCES;
+	cur->more = false;
+	cset_hold(n->object.c);
+	r = n->attr->stream(&n->object, cur, out);
+	cset_release(n->object.c);
+	return r;
+}
+
+int bcf_ctl_show_piece(struct bcf *b, const char *path, struct bcf_ctl_cursor *cur, struct printbuf *out)
 {
 	struct ctl_node n;
 	int r = resolve_file(b, path, &n);
 
 	if (r < 0)
 		return r;
+	if (n.attr->stream)
+		return stream(&n, cur, out);
+	cur->more = false;
 	no_yield_begin();
 	r = attr_show(n.attr, &n.object, out);
 	no_yield_end();
 	return r < 0 ? r : out->truncated ? -EFBIG : 0;
+}
+
+int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out)
+{
+	struct bcf_ctl_cursor cur = { 0 };
+	int r;
+
+	do {
+		size_t before = out->len_bytes;
+
+		r = bcf_ctl_show_piece(b, path, &cur, out);
+		if (!r && cur.more && out->len_bytes == before)
+			return -EFBIG; /* no room for another line */
+	} while (!r && cur.more);
+	return r;
 }
 
 /* "time seq path: errno-name: text"; one line whatever the parts contain. */

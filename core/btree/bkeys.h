@@ -55,6 +55,7 @@ struct bkeys {
 	char *buf;	     /* page-aligned, buf_bytes; owned by the caller */
 	uint32_t buf_bytes;  /* node size */
 	bool leaf;
+	const bool *no_merging; /* points to true: neighbours stay apart (key_merging_disabled); NULL: they merge */
 	bool open;	     /* sets[nr_sets - 1] is the open set */
 	unsigned nr_sets;
 	struct bkeys_set sets[MAX_BSETS];

@@ -3,6 +3,7 @@
 /* What bsearch.c, bsort.c and extent.c share about single sets. Nobody else includes this. */
 #include "core/btree/bkeys.h"
 
+static inline bool bkeys_may_merge(const struct bkeys *b) { return b->leaf && !(b->no_merging && *b->no_merging); }
 static inline struct bkeys_set *bkeys_last_set(struct bkeys *b) { return &b->sets[b->nr_sets - 1]; }
 static inline bool bkeys_is_open(const struct bkeys *b, const struct bkeys_set *s)
 {

@@ -9,7 +9,7 @@
 
 struct writer {
 	const struct geometry *g;
-	bool leaf; /* neighbours may merge */
+	bool merge; /* neighbours that continue each other become one */
 	struct bset *set;
 	struct bkey *last; /* NULL at the beginning */
 	uint32_t max_words;
@@ -20,7 +20,7 @@ static bool writer_add(struct writer *w, const struct bkey *k)
 {
 	struct bkey_buf rest;
 
-	if (w->leaf && w->last && bkey_mergeable(w->last, k, w->g)) {
+	if (w->merge && w->last && bkey_mergeable(w->last, k, w->g)) {
 		bkey_copy(&rest.k, k);
 		if (bkey_try_merge(w->last, &rest.k, w->g) == BKEY_MERGE_FULL)
 			return true;
@@ -260,7 +260,8 @@ static void loader_init(struct loader *l, struct bkeys *b, const struct node_vie
 	places = (uint16_t *)(l->cursors + nr_sets);
 	l->waiting = (struct heap){ .sets = places, .less = b->leaf ? starts_first : ends_first };
 	l->active = (struct heap){ .sets = places + nr_sets, .less = newer };
-	l->out = (struct writer){ .g = b->g, .leaf = b->leaf, .set = (struct bset *)b->buf };
+	/* Always merging: no setting may make the result of a node longer than the log that it comes from. */
+	l->out = (struct writer){ .g = b->g, .merge = b->leaf, .set = (struct bset *)b->buf };
 	*l->out.set = *node_set_at(image, 0);
 	l->out.set->nr_words = 0;
 }
@@ -324,7 +325,7 @@ int bkeys_load(struct bkeys *b, const struct node_view *image, unsigned nr_sets,
 static void sort_from(struct bkeys *b, unsigned first, void *scratch)
 {
 	struct bkeys_set *s = &b->sets[first];
-	struct writer w = { .g = b->g, .leaf = b->leaf, .set = scratch };
+	struct writer w = { .g = b->g, .merge = bkeys_may_merge(b), .set = scratch };
 	const struct bkey *k;
 	struct bkeys_iter it;
 
@@ -405,7 +406,7 @@ static struct bkey *last_key(const struct bkeys *b, const struct bkeys_set *s)
 void bkeys_sort_into(const struct bkeys *src, struct bkeys *dst, bool (*drop)(void *ctx, const struct bkey *k), void *ctx)
 {
 	struct bkeys_set *s = bkeys_last_set(dst);
-	struct writer w = { .g = dst->g, .leaf = dst->leaf, .set = s->set, .last = last_key(dst, s) };
+	struct writer w = { .g = dst->g, .merge = bkeys_may_merge(dst), .set = s->set, .last = last_key(dst, s) };
 	const struct bkey *k;
 	struct bkeys_iter it;
 

@@ -166,8 +166,11 @@ FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, bool w
 uint32_t btree_reserve_need(const struct cset *c);
 /* Call fn once for every node, parents before children, in key order; fn may yield, the node is referenced meanwhile. */
 FIBER_FN MUST_CHECK int btree_for_each_node(struct cset *c, FIBER_FN int (*fn)(void *ctx, struct bnode *n), void *ctx);
-/* Free up to nr clean nodes. */
+/* Free up to nr clean nodes, however much memory there is; those that were used lately get one more round of the clock. */
 unsigned btree_shrink(struct cset *c, unsigned nr);
+/* Memory for nodes from now on; 0 = default. Shrinks at once as far as that goes without writing. -ENOMEM: unchanged. */
+MUST_CHECK int btree_set_cache_max(struct cset *c, uint64_t bytes);
+uint64_t btree_cache_max_bytes(const struct cset *c);
 
 /* --- judging ------------------------------------------------------------------------------------------------------------- */
 

@@ -49,10 +49,22 @@ void bnode_put(struct bnode *n)
 		bnode_destroy(n);
 }
 
+/* --- how many ---------------------------------------------------------------------------------------------------------- */
+
 static bool evictable(const struct bnode *n)
 {
 	return !n->refs && !n->dirty && !n->writing && !n->loading && !n->frozen && !n->no_append && n != n->c->btree.root;
 }
+
+/* What a descent and a split of the whole path may need at once: never fewer, whatever the limit says. */
+static size_t nodes_reserve(const struct cset *c)
+{
+	unsigned level = c->btree.root ? c->btree.root->level : 1;
+
+	return BTREE_RESERVE_NODES + 8 * max(level, 1u);
+}
+
+static size_t nodes_limit(const struct cset *c) { return max(c->btree.max_nodes, nodes_reserve(c)); }
 
 /* Second chance: the list is a clock, `accessed` nodes get another round. */
 unsigned btree_shrink(struct cset *c, unsigned nr)
@@ -60,9 +72,11 @@ unsigned btree_shrink(struct cset *c, unsigned nr)
 	struct btree *t = &c->btree;
 	unsigned freed = 0;
 
-	for (size_t looked = 0, all = 2 * t->nr_nodes; looked < all && freed < nr && !list_empty(&t->nodes); looked++) {
+	for (size_t looked = 0, all = 2 * t->nr_nodes; looked < all && freed < nr && t->nr_nodes > nodes_reserve(c); looked++) {
 		struct bnode *n = list_first(&t->nodes, struct bnode, lru);
 
+		if (list_empty(&t->nodes))
+			break;
 		list_del(&n->lru);
 		list_add_tail(&t->nodes, &n->lru);
 		if (n->accessed) {
@@ -73,13 +87,6 @@ unsigned btree_shrink(struct cset *c, unsigned nr)
 		}
 	}
 	return freed;
-}
-
-static size_t nodes_limit(const struct cset *c)
-{
-	unsigned level = c->btree.root ? c->btree.root->level : 1;
-
-	return max(c->btree.max_nodes, (size_t)(BTREE_RESERVE_NODES + 8 * max(level, 1u)));
 }
 
 /* The limit is soft: when everything is in use, going over it is better than waiting for each other. */
@@ -102,6 +109,43 @@ static void make_room(struct cset *c)
 	}
 }
 
+/* One chain for every two nodes or so. */
+static int hash_resize(struct btree *t, unsigned bits)
+{
+	struct list *hash = calloc(1ull << bits, sizeof(*hash));
+	struct bnode *n;
+
+	if (!hash)
+		return -ENOMEM;
+	for (size_t i = 0; i < 1ull << bits; i++)
+		list_init(&hash[i]);
+	free(t->hash);
+	t->hash = hash;
+	t->hash_bits = bits;
+	list_for_each(n, &t->nodes, lru) {
+		list_init(&n->hash);
+		list_add(hash_chain(n->c, n->key.k.ptr[0]), &n->hash);
+	}
+	return 0;
+}
+
+int btree_set_cache_max(struct cset *c, uint64_t bytes)
+{
+	struct btree *t = &c->btree;
+	size_t max_nodes = (bytes ? bytes : DEFAULT_CACHE_BYTES) / (t->node_sectors * SECTOR_BYTES);
+	unsigned bits = (unsigned)clamp(log2_u64(max_nodes + 1) + 1, 6u, 20u);
+	int r = t->hash && bits == t->hash_bits ? 0 : hash_resize(t, bits);
+
+	if (r < 0)
+		return r;
+	t->max_nodes = max_nodes;
+	if (!c->shrinker_disabled && t->nr_nodes > nodes_limit(c))
+		btree_shrink(c, (unsigned)(t->nr_nodes - nodes_limit(c)));
+	return 0;
+}
+
+uint64_t btree_cache_max_bytes(const struct cset *c) { return (uint64_t)c->btree.max_nodes * c->btree.node_sectors * SECTOR_BYTES; }
+
 struct bnode *bnode_new(struct cset *c, const struct bkey *key, unsigned level)
 {
 	uint32_t bytes = bkey_size(key) * SECTOR_BYTES;
@@ -116,6 +160,7 @@ struct bnode *bnode_new(struct cset *c, const struct bkey *key, unsigned level)
 		goto err_node;
 	if (bkeys_init(&n->keys, &c->g, buf, bytes, level == 0))
 		goto err_buf;
+	n->keys.no_merging = &c->key_merging_disabled;
 	n->c = c;
 	n->level = (uint8_t)level;
 	bkey_copy(&n->key.k, key);
@@ -162,7 +207,7 @@ void bnode_wait(struct bnode *n)
 int btree_init(struct cset *c)
 {
 	struct btree *t = &c->btree;
-	uint64_t limit = c->bcf->options.btree_cache_max_bytes;
+	int r;
 
 	list_init(&t->nodes);
 	list_init(&t->dirty);
@@ -171,13 +216,11 @@ int btree_init(struct cset *c)
 	wait_queue_init(&t->write_pool_wait);
 	wait_queue_init(&t->writer_wake);
 	t->node_sectors = c->g.node_sectors;
-	t->max_nodes = (limit ? limit : DEFAULT_CACHE_BYTES) / (t->node_sectors * SECTOR_BYTES);
-	t->hash_bits = (unsigned)clamp(log2_u64(t->max_nodes + 1) + 1, 6u, 20u);
-	t->hash = calloc(1ull << t->hash_bits, sizeof(*t->hash));
-	if (!t->hash || posix_memalign((void **)&t->scratch, PAGE_BYTES, t->node_sectors * SECTOR_BYTES))
+	r = btree_set_cache_max(c, c->bcf->options.btree_cache_max_bytes);
+	if (r < 0)
+		return r;
+	if (posix_memalign((void **)&t->scratch, PAGE_BYTES, t->node_sectors * SECTOR_BYTES))
 		return -ENOMEM;
-	for (size_t i = 0; i < 1ull << t->hash_bits; i++)
-		list_init(&t->hash[i]);
 	for (; t->nr_write_pool < BTREE_WRITE_POOL; t->nr_write_pool++)
 		if (posix_memalign((void **)&t->write_pool[t->nr_write_pool], PAGE_BYTES, t->node_sectors * SECTOR_BYTES))
 			return -ENOMEM;

@@ -111,6 +111,10 @@ static void insert_at(struct bkeys *b, struct bkey *at, const struct bkey *k)
 /* Nothing in the open set overlaps k. k is used up: what merging leaves of it is inserted. */
 static enum bkeys_insert place_extent(struct bkeys *b, struct bkey *k, struct bkey *prev, struct bkey *next)
 {
+	if (!bkeys_may_merge(b)) {
+		insert_at(b, next, k);
+		return BKEYS_INSERTED;
+	}
 	if (prev && bkey_try_merge(prev, k, b->g) == BKEY_MERGE_FULL)
 		return BKEYS_BACK_MERGED;
 	if (next < bset_end(bkeys_open(b)) && bkey_try_merge(k, next, b->g) == BKEY_MERGE_FULL) {

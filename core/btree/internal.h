@@ -21,6 +21,13 @@ void bnode_open_next_set(struct bnode *n);
 void bnode_mark_dirty(struct bnode *n, uint64_t journal_seq);
 void bnode_release_pins(struct bnode *n);
 
+/*
+ * debug.c, expensive_debug_checks (§10.3): before an insert the sectors that n maps, after it what must hold now: order, overlaps, search index, no
+ * fewer sectors than before, keys that agree with their buckets' marks. A contradiction fails the set. Cost nothing when off.
+ */
+uint64_t bnode_debug_before(const struct bnode *n);
+void bnode_debug_after(struct bnode *n, uint64_t before);
+
 /* update.c: put (the part of) k that belongs into leaf n, which has room and is not frozen; what is left stays in k. */
 enum bkeys_insert leaf_insert_part(struct bnode *n, struct bkey *k, bool *ret_rest, const struct bkey *replace, uint64_t journal_seq);
 

@@ -245,6 +245,7 @@ static int commit_in_parent(struct restructure *rs, struct bnode *parent, const 
 	publish_fresh(rs);
 	keylist_for_each(k, ptrs)
 		bkeys_insert_ptr(&parent->keys, k);
+	bnode_debug_after(parent, 0);
 	bnode_mark_dirty(parent, 0);
 	no_yield_end();
 	r = bnode_write_sync(parent);

@@ -36,7 +36,10 @@ enum bkeys_insert leaf_insert_part(struct bnode *n, struct bkey *k, bool *ret_re
 		bkey_cut_back(&part.k, bnode_bound(n));
 		bkey_cut_front(k, bnode_bound(n));
 	}
+	uint64_t before = bnode_debug_before(n);
+
 	result = bkeys_insert_extent(&n->keys, &part.k, replace, &account.cb);
+	bnode_debug_after(n, before);
 	if (result != BKEYS_COLLISION) {
 		bnode_mark_dirty(n, journal_seq);
 		n->c->btree.nr_inserts++;

@@ -232,8 +232,9 @@ int bcf_ctl_list(struct bcf *b, const char *path, bool (*fn)(void *ctx, const ch
 	return 0;
 }
 
-int bcf_ctl_show(struct bcf *b, const char *path, struct printbuf *out)
+int bcf_ctl_show_piece(struct bcf *b, const char *path, struct bcf_ctl_cursor *cur, struct printbuf *out)
 {
+	cur->more = false;
 	const char *name;
 	struct bdev *d;
 

@@ -95,6 +95,7 @@ struct world {
 	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
 	uint64_t btree_cache_bytes;
+	bool key_merging_disabled, expensive_debug_checks;
 
 	struct blk_sim_power power;
 	enum world_aim aim;	/* of this boot */

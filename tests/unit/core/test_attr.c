@@ -274,9 +274,9 @@ static void check_row(const struct attr *a)
 
 	if (!a->help || !a->help[0])
 		fail_msg("%s: no help", a->name);
-	if (a->mode != 0444 && a->mode != 0644 && a->mode != 0200)
+	if (a->mode != 0444 && a->mode != 0644 && a->mode != 0200 && !(a->mode == 0400 && a->stream))
 		fail_msg("%s: odd mode %o", a->name, a->mode);
-	if (readable != (a->show || a->get || (a->field.of != ATTR_NO_FIELD)))
+	if (readable != (a->show || a->stream || a->get || (a->field.of != ATTR_NO_FIELD)))
 		fail_msg("%s: readable, but nothing to show, or the reverse", a->name);
 	if (writable != (a->input != ATTR_IN_NONE) || (writable && !a->store && a->field.of == ATTR_NO_FIELD))
 		fail_msg("%s: writable, but nothing to store, or the reverse", a->name);
@@ -440,7 +440,8 @@ static void defaults_are_the_kernels(void **state)
 		{ SET_UUID "/errors", "[unregister] panic\n" }, { SET_UUID "/io_error_limit", "8\n" }, { SET_UUID "/io_error_halflife", "0\n" },
 		{ SET_UUID "/journal_delay_ms", "100\n" }, { SET_UUID "/synchronous", "1\n" },
 		{ SET_UUID "/internal/gc_always_rewrite", "0\n" }, { SET_UUID "/internal/idle_max_writeback_rate", "1\n" },
-		{ SET_UUID "/internal/btree_shrinker_disabled", "0\n" }, { SET_UUID "/cache0/discard", "0\n" },
+		{ SET_UUID "/internal/btree_shrinker_disabled", "0\n" },
+		{ SET_UUID "/internal/key_merging_disabled", "0\n" }, { SET_UUID "/internal/expensive_debug_checks", "0\n" }, { SET_UUID "/cache0/discard", "0\n" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

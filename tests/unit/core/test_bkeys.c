@@ -28,6 +28,7 @@ struct rig {
 	struct rng rng;
 	uint64_t seed;
 	uint32_t node_bytes;
+	bool no_merging;
 	struct image image; /* ends in a key */
 };
 
@@ -116,6 +117,8 @@ static void rig_init(struct rig *r, uint64_t seed)
 	r->node_bytes = sizes[rng_below(&r->rng, ARRAY_SIZE(sizes))];
 	r->scratch = test_pages(r->node_bytes);
 	new_bkeys(&r->b, &r->g, r->node_bytes, true);
+	r->no_merging = seed % 5 == 0;
+	r->b.no_merging = &r->no_merging;
 	image_init(&r->image, r->node_bytes, seed + 1);
 	rig_open(r);
 }
@@ -135,6 +138,7 @@ static void rewrite(struct rig *r)
 	struct bkeys b;
 
 	new_bkeys(&b, &r->g, r->node_bytes, true);
+	b.no_merging = &r->no_merging;
 	free(r->image.bytes);
 	image_init(&r->image, r->node_bytes, r->image.seq + 1000);
 	bkeys_open_set(&b, 0, bset_magic(TEST_SET_MAGIC), r->image.seq);
@@ -539,6 +543,48 @@ static void merged_keys_stop_at_the_largest_size(void **state)
 	free_bkeys(&b);
 }
 
+static unsigned nr_keys(const struct bkeys *b)
+{
+	struct bkeys_iter it;
+	unsigned n = 0;
+
+	for (bkeys_iter_init_all(&it, b); bkeys_iter_next(&it); n++)
+		;
+	return n;
+}
+
+/* key_merging_disabled */
+static void keys_stay_apart_while_merging_is_disabled(void **state)
+{
+	struct geometry g = test_geometry();
+	void *scratch = test_pages(8192);
+	bool no_merging = true;
+	struct bkeys b, to;
+
+	new_bkeys(&b, &g, 8192, true);
+	b.no_merging = &no_merging;
+	bkeys_open_set(&b, 0, 0, 1);
+	put(&b, 1, 10, 10, ptr_make(0, 266, 7), 1);
+	put(&b, 1, 20, 10, ptr_make(0, 276, 7), 1); /* behind */
+	put(&b, 1, 0, 10, ptr_make(0, 256, 7), 1);  /* in front */
+	check_ok(&b, 0);
+	assert_int_equal(nr_keys(&b), 3);
+	bkeys_close_set(&b);
+	bkeys_sort_full(&b, scratch);
+	assert_int_equal(nr_keys(&b), 3);
+	new_bkeys(&to, &g, 8192, true);
+	to.no_merging = &no_merging;
+	bkeys_open_set(&to, 0, 0, 1);
+	bkeys_sort_into(&b, &to, NULL, NULL);
+	assert_int_equal(nr_keys(&to), 3);
+	no_merging = false; /* takes effect at once */
+	bkeys_sort_full(&b, scratch);
+	assert_int_equal(nr_keys(&b), 1);
+	free_bkeys(&b);
+	free_bkeys(&to);
+	free(scratch);
+}
+
 static void holes_merge_beyond_the_largest_size_when_sorted(void **state)
 {
 	struct geometry g = test_geometry();
@@ -773,6 +819,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_check_notices_every_kind_of_damage),
 		cmocka_unit_test(holes_merge_beyond_the_largest_size_when_sorted),
+		cmocka_unit_test(keys_stay_apart_while_merging_is_disabled),
 		cmocka_unit_test(merged_keys_stop_at_the_largest_size),
 		cmocka_unit_test(the_upper_part_of_a_split_written_key_goes_to_the_open_set),
 		cmocka_unit_test(a_covered_written_key_is_emptied_where_it_ends),

@@ -545,6 +545,51 @@ static void time_statistics_are_truncated_to_their_unit(void **state)
 	check_show(SET_UUID "/internal/btree_read_last_ms", "-1\n");
 }
 
+static void bset_tree_stats_have_the_kernels_seven_lines(void **state)
+{
+	check_show(SET_UUID "/internal/bset_tree_stats", "btree nodes:\t\t1\nwritten sets:\t\t2\nunwritten sets:\t\t1\n"
+		   "written key bytes:\t72168\nunwritten key bytes:\t2928\nfloats:\t\t\t561\nfailed:\t\t\t3\n");
+	assert_int_equal(w.set.holds, 0);
+	w.result = -EIO; /* a node cannot be read */
+	check_show(SET_UUID "/internal/bset_tree_stats", "EIO");
+	assert_int_equal(w.set.holds, 0);
+}
+
+#define EXTENT_LINES "1:0 len 8 dirty 1 100:3\n", "1:8 len 8 dirty 0\n", "1:16 len 8 dirty 0 -:7\n"
+
+static void extents_are_a_line_per_key_in_pieces(void **state)
+{
+	static const char *const lines[] = { EXTENT_LINES };
+	struct bcf_ctl_cursor cur = { 0 };
+	struct bcf_ctl_entry e;
+	char text[300]; /* room for one line at a time */
+
+	assert_int_equal(bcf_ctl_lookup(&w.b, SET_UUID "/internal/extents", &e), 0);
+	assert_int_equal(e.mode, 0400);
+	check_show(SET_UUID "/internal/extents", "1:0 len 8 dirty 1 100:3\n1:8 len 8 dirty 0\n1:16 len 8 dirty 0 -:7\n");
+	for (unsigned i = 0; i < 3; i++) {
+		struct printbuf pb = PRINTBUF(text);
+
+		pr(&pb, "%*s", 30, "");
+		assert_int_equal(bcf_ctl_show_piece(&w.b, SET_UUID "/internal/extents", &cur, &pb), 0);
+		assert_string_equal(text + 30, lines[i]);
+		assert_int_equal(cur.more, i < 2);
+	}
+	struct printbuf small = PRINTBUF(text);
+	pr(&small, "%*s", 30, "");
+	assert_int_equal(bcf_ctl_show(&w.b, SET_UUID "/internal/extents", &small), -EFBIG);
+	assert_int_equal(w.set.holds, 0);
+}
+
+static void the_limit_of_the_node_cache_can_be_changed(void **state)
+{
+	check_show(SET_UUID "/internal/btree_cache_max", "128.0M\n");
+	check_store(SET_UUID "/internal/btree_cache_max", "64M", 0);
+	check_store(SET_UUID "/internal/btree_cache_max", "1.5G\n", 0);
+	check_store(SET_UUID "/internal/btree_cache_max", "-1", -EINVAL);
+	assert_string_equal(w.calls, "btree_set_cache_max(67108864)btree_set_cache_max(1610612736)");
+}
+
 static void set_actions_reach_their_modules(void **state)
 {
 	check_store(SET_UUID "/internal/trigger_gc", "1", 0);
@@ -757,6 +802,9 @@ int main(void)
 		TEST(set_files_show_the_set),
 		TEST(congestion_shows_a_threshold),
 		TEST(time_statistics_are_truncated_to_their_unit),
+		TEST(bset_tree_stats_have_the_kernels_seven_lines),
+		TEST(extents_are_a_line_per_key_in_pieces),
+		TEST(the_limit_of_the_node_cache_can_be_changed),
 		TEST(set_actions_reach_their_modules),
 		TEST(synchronous_is_never_cleared),
 		TEST(cache_files_show_the_cache),
