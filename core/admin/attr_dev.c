@@ -52,21 +52,27 @@ static int64_t get_dirty_data(const struct attr_object *o, const struct attr *a)
 	return o->d->set ? (int64_t)(o->d->writeback.dirty_sectors * SECTOR_BYTES) : 0;
 }
 
-#define STRIPE_SECTORS_MIN (MIB(4) / SECTOR_BYTES)
-#define STRIPE_SECTORS_UNKNOWN (1ll << 31)
-
 static int64_t get_stripe_size(const struct attr_object *o, const struct attr *a)
 {
-	uint64_t sectors = o->d->backing->optimal_io_sectors;
-
-	if (!sectors)
-		return STRIPE_SECTORS_UNKNOWN;
-	return (int64_t)(sectors < STRIPE_SECTORS_MIN ? round_up_u64(STRIPE_SECTORS_MIN, sectors) : sectors);
+	return (int64_t)(bdev_stripe_sectors(o->d) * SECTOR_BYTES);
 }
 
-/* Nothing in user space tells what partial stripes cost, so no device is treated as if they did. */
-static int64_t get_partial_stripes(const struct attr_object *o, const struct attr *a)
+#define STRIPE_BYTES_MIN KIB(4) /* smaller ones would only cost memory */
+
+/* The kernel does not let it be set. Here backing devices may be files, and arrays that tell nobody what they are. */
+static int store_stripe_size(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
+	struct writeback *w = &o->d->writeback;
+
+	if (v->number && (v->number < STRIPE_BYTES_MIN || v->number % SECTOR_BYTES || v->number / SECTOR_BYTES > STRIPE_SECTORS_MAX)) {
+		pr(why, "a stripe has between 4.0k and 1.0T, in whole sectors; 0 means what the device says");
+		return -EINVAL;
+	}
+	w->stripe_override_sectors = v->number / SECTOR_BYTES;
+	if (o->d->set) {
+		w->recount = true;
+		writeback_wake(o->d);
+	}
 	return 0;
 }
 
@@ -355,8 +361,9 @@ static const struct attr bdev_attrs[] = {
 	{ .name = "label", .help = "name of the device, at most 32 bytes; kept in the superblock", .mode = 0644, .input = ATTR_IN_LABEL,
 	  .show = show_label, .store = store_label },
 	ATTR_RO(ATTR_HR, "dirty_data", get_dirty_data, "data in the cache that the backing device does not have yet"),
-	ATTR_RO(ATTR_HR_SECTORS, "stripe_size", get_stripe_size, "granularity of dirty accounting: the device's optimal I/O size"),
-	ATTR_RO(ATTR_DEC, "partial_stripes_expensive", get_partial_stripes, "1 if writing part of a stripe costs extra reads"),
+	{ .name = "stripe_size", .help = "granularity of dirty accounting; write 0 for the device's optimal I/O size", .mode = 0644,
+	  .input = ATTR_IN_H, .format = ATTR_HR, .get = get_stripe_size, .store = store_stripe_size },
+	TUNE_B("partial_stripes_expensive", writeback.partial_stripes, 0, "1: writing part of a stripe costs extra reads; fill and prefer whole ones"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
 	ATTR_RO_TEXT("stat", show_stat, "the 17 fields of a block device's stat file"),

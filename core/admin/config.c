@@ -165,7 +165,7 @@ static const char *const backing_tunables[] = {
 	"writeback_metadata", "writeback_running", "writeback_percent", "writeback_delay", "writeback_rate",
 	"writeback_rate_update_seconds", "writeback_rate_p_term_inverse", "writeback_rate_i_term_inverse",
 	"writeback_rate_minimum", "writeback_consider_fragment", "writeback_rate_fp_term_low", "writeback_rate_fp_term_mid",
-	"writeback_rate_fp_term_high",
+	"writeback_rate_fp_term_high", "stripe_size", "partial_stripes_expensive",
 };
 static const char *const cache_tunables[] = {
 	"cache0/cache_replacement_policy", "cache0/discard", "congested_read_threshold_us", "congested_write_threshold_us",

@@ -19,7 +19,7 @@ static void dirty_changed(struct bkeys_dirty *cb, uint32_t inode, uint64_t start
 		return; /* not attached (yet): counted when it is (§8.9) */
 	if (bdev_is_flash(d))
 		c->flash_dirty_sectors += (uint64_t)nr_sectors;
-	writeback_account(d, nr_sectors);
+	writeback_account(d, start_sector, nr_sectors);
 }
 
 /* --- one key into one leaf --------------------------------------------------------------------------------------------- */

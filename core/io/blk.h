@@ -63,6 +63,7 @@ struct blkdev {
 	uint64_t nr_sectors;
 	uint32_t logical_block_bytes; /* what the device itself demands; 512 when it does not care */
 	uint32_t optimal_io_sectors;  /* 0 = unknown */
+	bool partial_stripes_expensive; /* parity RAID */
 	bool read_only;
 	bool can_discard;
 	bool rotational;

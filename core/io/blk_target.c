@@ -94,6 +94,27 @@ static uint64_t sysfs_queue_value(dev_t dev, const char *name, uint64_t otherwis
 	return otherwise;
 }
 
+/* Parity has to be computed anew from what the rest of a stripe holds. md says so; hardware RAID tells nobody. */
+static bool is_parity_raid(dev_t dev)
+{
+	static const char *const dirs[] = { "md", "../md" };
+	bool parity = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs) && !parity; i++) {
+		char path[128], level[16] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/level", major(dev), minor(dev), dirs[i]);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fscanf(f, "%15s", level) == 1)
+			parity = !strcmp(level, "raid4") || !strcmp(level, "raid5") || !strcmp(level, "raid6");
+		fclose(f);
+	}
+	return parity;
+}
+
 static int measure_block(int fd, dev_t rdev, struct blkdev *dev)
 {
 	unsigned optimal = 0;
@@ -109,6 +130,7 @@ static int measure_block(int fd, dev_t rdev, struct blkdev *dev)
 	dev->optimal_io_sectors = optimal >> SECTOR_SHIFT;
 	dev->can_discard = sysfs_queue_value(rdev, "discard_max_bytes", 0) > 0;
 	dev->rotational = sysfs_queue_value(rdev, "rotational", 0);
+	dev->partial_stripes_expensive = dev->optimal_io_sectors && is_parity_raid(rdev);
 	/* No file system has this device number, so a file cannot be taken for a disk. */
 	dev->id = (struct blk_identity){ .dev = UINT64_MAX, .ino = rdev };
 	return 0;

@@ -212,6 +212,7 @@ static int write_choose(struct write *w, const struct bcf_io *io)
 		.detaching = d->detaching,
 		.sync = w->sync,
 		.would_bypass = bypass,
+		.touches_dirty_stripe = d->writeback.partial_stripes && stripes_touch_dirty(&d->writeback.stripes, w->start, w->end),
 		.in_use_percent = alloc_in_use_percent(c),
 		.cutoff_writeback = c->cutoff_writeback,
 		.cutoff_writeback_sync = c->cutoff_writeback_sync,

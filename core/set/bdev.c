@@ -47,6 +47,7 @@ int bdev_new(struct bcf *b, struct blkdev *backing, struct super *super, struct 
 	d->backing = backing;
 	flush_group_init(&d->backing_flush, backing);
 	d->backing_writes = 1;
+	d->writeback.partial_stripes = backing->partial_stripes_expensive;
 	d->super = super;
 	d->data_offset = super_data_offset(super);
 	d->nr_sectors = backing->nr_sectors - d->data_offset;

@@ -80,6 +80,11 @@ static inline enum bdev_state bdev_state_shown(const struct bdev *d)
 {
 	return d->set && bdev_state(d) == BDEV_STATE_NONE ? BDEV_STATE_CLEAN : bdev_state(d);
 }
+/* What dirty data is counted by (§8.2): what somebody said, else what the device says. */
+static inline uint64_t bdev_stripe_sectors(const struct bdev *d)
+{
+	return d->writeback.stripe_override_sectors ? d->writeback.stripe_override_sectors : stripe_sectors_auto(d->backing->optimal_io_sectors);
+}
 
 /* Take over an opened device with a validated superblock (owned from here on, also on failure). */
 MUST_CHECK int bdev_new(struct bcf *b, struct blkdev *backing, struct super *super, struct bdev **ret);

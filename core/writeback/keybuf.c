@@ -37,6 +37,12 @@ void keybuf_retire(struct keybuf *b)
 
 void keybuf_drop_waiting(struct keybuf *b) { b->nr = b->next; }
 
+void keybuf_truncate(struct keybuf *b, unsigned nr)
+{
+	assert(b->next <= nr && nr <= b->nr);
+	b->nr = nr;
+}
+
 /* First key that ends behind sector. */
 static unsigned keybuf_search(const struct keybuf *b, uint64_t sector)
 {

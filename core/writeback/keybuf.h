@@ -36,6 +36,8 @@ struct keybuf_key *keybuf_start(struct keybuf *b);
 void keybuf_retire(struct keybuf *b);
 /* Forget everything that is not started. */
 void keybuf_drop_waiting(struct keybuf *b);
+/* Forget those added since there were nr; none of them is started. */
+void keybuf_truncate(struct keybuf *b, unsigned nr);
 /* Is a started key overlapping [start, end)? */
 bool keybuf_started(const struct keybuf *b, uint64_t start, uint64_t end);
 /* Drop the waiting keys that overlap; true if a started one does. */

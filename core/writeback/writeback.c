@@ -14,6 +14,7 @@
 #include "core/set/bdev.h"
 #include "core/set/cset.h"
 #include "core/writeback/batch.h"
+#include "core/writeback/refill.h"
 
 #define FAILURE_PAUSE_MAX_S 30
 #define FLUSH_FAILURES_MAX 2
@@ -69,7 +70,11 @@ void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct b
 			fn(ctx, &b->keys[i].key.k);
 }
 
-void writeback_account(struct bdev *d, int64_t nr_sectors) { d->writeback.dirty_sectors += (uint64_t)nr_sectors; }
+void writeback_account(struct bdev *d, uint64_t start, int64_t nr_sectors)
+{
+	d->writeback.dirty_sectors += (uint64_t)nr_sectors;
+	stripes_account(&d->writeback.stripes, start, nr_sectors);
+}
 
 /* --- has_dirty and the state ------------------------------------------------------------------------------------------------- */
 
@@ -158,63 +163,6 @@ static bool become_clean(struct bdev *d, uint64_t generation)
 		gc_trigger(d->set);
 	wake_all(&w->idle);
 	return true;
-}
-
-/* --- scan -------------------------------------------------------------------------------------------------------------------- */
-
-struct scan {
-	struct bdev *d;
-	bool found, full;
-};
-
-static bool scan_key(void *ctx, const struct bkey *k)
-{
-	struct scan *s = ctx;
-	struct keybuf *b = &s->d->writeback.keybuf;
-
-	if (!bkey_dirty(k))
-		return !s->d->writeback.stopping;
-	s->found = true;
-	if (range_busy(&s->d->ranges, bkey_start(k), bkey_offset(k)))
-		return true; /* being overwritten: see the top of this file */
-	if (keybuf_full(b)) {
-		s->full = true;
-		return false;
-	}
-	keybuf_add(b, k);
-	b->last_scanned = bkey_offset(k);
-	return !s->d->writeback.stopping;
-}
-
-enum scan_result { SCAN_SOME, SCAN_CLEAN };
-
-/*
- * Fill the empty keybuf from last_scanned on. SCAN_CLEAN: the whole device was looked at and nothing dirty was there; *ret_generation is
- * from before the scan. *ret_end: the end of the device was reached. Waits for btree nodes.
- */
-static int writeback_scan(struct bdev *d, uint64_t *ret_generation, bool *ret_end)
-{
-	struct writeback *w = &d->writeback;
-
-	*ret_end = false;
-	for (;;) {
-		struct scan s = { .d = d };
-		uint64_t from = w->keybuf.last_scanned;
-		int r;
-
-		*ret_generation = w->dirty_generation;
-		r = btree_for_each_extent(d->set, d->inode, from, BKEY_OFFSET_MAX, scan_key, &s);
-		if (r < 0)
-			return r;
-		if (w->stopping || s.full)
-			return SCAN_SOME;
-		w->keybuf.last_scanned = 0;
-		*ret_end = true;
-		if (s.found || w->keybuf.nr)
-			return SCAN_SOME;
-		if (!from)
-			return SCAN_CLEAN;
-	}
 }
 
 /* --- rate -------------------------------------------------------------------------------------------------------------------- */
@@ -350,6 +298,7 @@ static void end_of_pass(struct bdev *d)
 	bool failed = w->pass_failed;
 
 	w->pass_failed = false;
+	w->recount |= w->stripes.lost;
 	w->passes++;
 	w->failures = failed ? w->failures + 1 : 0;
 	wake_all(&w->idle);
@@ -357,6 +306,29 @@ static void end_of_pass(struct bdev *d)
 		pause_after_failure(d);
 	else
 		pause_after_pass(d);
+}
+
+/*
+ * How much one batch may be: a second's worth, so that the rate is kept; but a whole stripe goes at once, for in two parts it would cost what it
+ * is meant to save.
+ */
+static uint64_t rated_budget(const struct writeback *w)
+{
+	uint64_t sectors = w->rate.rate;
+
+	if (w->partial_stripes)
+		sectors = max(sectors, w->stripes.stripe_sectors);
+	return min(sectors, (uint64_t)WRITEBACK_BATCH_SECTORS);
+}
+
+/* The size of stripes was changed, or memory for their counts was short: count again. */
+static void recount_stripes(struct bdev *d)
+{
+	uint64_t dirty;
+
+	d->writeback.recount = false;
+	if (!d->set->io_disable && writeback_count(d, &dirty) < 0)
+		d->writeback.stripes.lost = true; /* the set has failed, or memory is short: at the end of the next pass */
 }
 
 /* One scan and all it found. Returns true when the device is clean. Waits for everything a batch may wait for, and pauses. */
@@ -369,8 +341,8 @@ static bool work_once(struct bdev *d)
 
 	if (d->set->io_disable) /* a clean device leaves a set that failed: nothing to scan, and nothing to scan with */
 		return true;
-	r = writeback_scan(d, &generation, &end);
-	if (r == SCAN_CLEAN && become_clean(d, generation))
+	r = writeback_refill(d, &generation, &end);
+	if (r == REFILL_CLEAN && become_clean(d, generation))
 		return true;
 	if (r < 0) {
 		w->pass_failed = true;
@@ -378,12 +350,13 @@ static bool work_once(struct bdev *d)
 	}
 	while (!keybuf_drained(&w->keybuf) && !w->stopping && has_work(d)) {
 		bool rated = !unthrottled(d);
-		uint64_t budget = rated ? min((uint64_t)w->rate.rate, (uint64_t)WRITEBACK_BATCH_SECTORS) : WRITEBACK_BATCH_SECTORS;
-		uint64_t sectors = writeback_batch_run(w->batch, budget, &failed);
+		uint64_t sectors = writeback_batch_run(w->batch, rated ? rated_budget(w) : WRITEBACK_BATCH_SECTORS, &failed);
 
 		w->pass_failed |= failed;
 		if (rated)
 			pause_for_rate(d, sectors);
+		if (w->recount)
+			recount_stripes(d);
 	}
 	if (!keybuf_drained(&w->keybuf)) { /* switched off in the middle: what is queued grows old, so look again later */
 		keybuf_drop_waiting(&w->keybuf);
@@ -400,6 +373,8 @@ static void writeback_main(void *arg)
 	struct writeback *w = &d->writeback;
 
 	while (!w->stopping) {
+		if (w->recount)
+			recount_stripes(d);
 		if (!has_work(d)) {
 			wake_all(&w->idle); /* a flush that cannot go on */
 			if (d->detaching && d->set->io_disable && w->has_dirty)
@@ -421,13 +396,6 @@ static void writeback_main(void *arg)
 
 /* --- life -------------------------------------------------------------------------------------------------------------------- */
 
-static bool count_dirty(void *ctx, const struct bkey *k)
-{
-	if (bkey_dirty(k))
-		*(uint64_t *)ctx += bkey_size(k);
-	return true;
-}
-
 /* §8.9. Nobody writes to the device yet. Waits for btree nodes, for a superblock write, holding the attach. */
 int writeback_start(struct bdev *d)
 {
@@ -437,7 +405,7 @@ int writeback_start(struct bdev *d)
 
 	swaps_wait_absent(d->set);
 	writeback_stop(d); /* of an earlier attachment: it has ended, but was not waited for */
-	r = btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, count_dirty, &dirty);
+	r = writeback_count(d, &dirty);
 	if (r < 0)
 		return r;
 	w->dirty_sectors = dirty;
@@ -446,6 +414,8 @@ int writeback_start(struct bdev *d)
 		return 0;
 	}
 	keybuf_init(&w->keybuf);
+	w->stripe_cursor = 0;
+	w->stripe_round_done = w->recount = false;
 	w->failures = 0;
 	w->pass_failed = w->stopping = w->detach_done = w->state_writing = false;
 	w->state_durable = bdev_state(d) == BDEV_STATE_DIRTY;
@@ -470,15 +440,16 @@ void writeback_stop(struct bdev *d)
 	struct writeback *w = &d->writeback;
 
 	timer_cancel(&w->rate_timer);
-	if (!w->fiber)
-		return;
-	assert(w->fiber != fiber_self());
-	w->stopping = true;
-	fiber_cancel(w->fiber);
-	fiber_join(w->fiber);
-	w->fiber = NULL;
+	if (w->fiber) {
+		assert(w->fiber != fiber_self());
+		w->stopping = true;
+		fiber_cancel(w->fiber);
+		fiber_join(w->fiber);
+		w->fiber = NULL;
+	}
 	writeback_batch_free(w->batch);
 	w->batch = NULL;
+	stripes_release(&w->stripes);
 }
 
 /*

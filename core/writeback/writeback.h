@@ -20,6 +20,7 @@
 #include "core/engine/sync.h"
 #include "core/writeback/keybuf.h"
 #include "core/writeback/rate.h"
+#include "core/writeback/stripe.h"
 
 struct bdev;
 struct cset;
@@ -48,6 +49,12 @@ struct writeback {
 	bool pass_failed;	       /* an I/O of the current pass failed */
 	unsigned flushers;	       /* callers of writeback_flush(): no delay, no rate */
 	uint64_t dirty_sectors;	       /* exact, kept by the btree */
+	struct stripes stripes;	       /* the same by stripe; while attached */
+	uint64_t stripe_override_sectors; /* stripe_size, if somebody set it; 0: the device's */
+	bool partial_stripes;	       /* partial_stripes_expensive */
+	bool recount;		       /* the stripes are to be counted anew, by the fiber */
+	uint64_t stripe_cursor;	       /* sector where the search for full stripes continues */
+	bool stripe_round_done;	       /* ... and it has been at the device's end: now the others have a turn */
 	uint64_t dirty_generation;     /* + 1 for each writeback-mode write that finished */
 	unsigned dirty_writers;	       /* writeback-mode writes in flight */
 	uint32_t delay_s;
@@ -82,8 +89,8 @@ FIBER_FN void writeback_wait_started(struct bdev *d, uint64_t start, uint64_t en
 /* A writeback-mode write begins / ends. begin makes the DIRTY state durable if it is the first (R1.6). */
 FIBER_FN MUST_CHECK int writeback_write_begin(struct bdev *d);
 void writeback_write_end(struct bdev *d);
-/* The btree tells every change of dirty sectors. */
-void writeback_account(struct bdev *d, int64_t nr_sectors);
+/* The btree tells every change of dirty sectors: nr_sectors from start on. */
+void writeback_account(struct bdev *d, uint64_t start, int64_t nr_sectors);
 /* Call fn for every key that is queued or being written back (gc). */
 void writeback_for_each_key(struct bdev *d, void (*fn)(void *ctx, const struct bkey *k), void *ctx);
 /* Write back everything now; returns when nothing was dirty once. -EINTR, -ENOTCONN, -EIO when it cannot. */

@@ -368,11 +368,11 @@ int main(int argc, char **argv)
 	else
 		good = run_jobs(&c);
 	printf("seeds %llu to %llu: %llu worlds, %llu operations, %llu disk events, %llu power cuts (%llu while starting, %llu while "
-	       "stopping), %llu recoveries from them, %llu sectors with a choice, %.1f s, %s\n",
+	       "stopping), %llu recoveries from them, %llu sectors with a choice, %llu dirty counts compared, %.1f s, %s\n",
 	       (unsigned long long)first, (unsigned long long)c.next_seed - 1, (unsigned long long)stats->seeds,
 	       (unsigned long long)stats->operations, (unsigned long long)stats->events, (unsigned long long)stats->cuts,
 	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->outcomes,
-	       (unsigned long long)stats->ambiguous, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
+	       (unsigned long long)stats->ambiguous, (unsigned long long)stats->stripe_checks, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
 	if (options.faults)
 		printf("%llu I/O errors, %llu operations refused\n", (unsigned long long)stats->faults,
 		       (unsigned long long)stats->refused);

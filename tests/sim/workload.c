@@ -220,13 +220,26 @@ static const char *one_of(struct prng *r, const char *const *words, size_t n)
 }
 #define ONE_OF(r, ...) ({ static const char *const words[] = { __VA_ARGS__ }; one_of(r, words, ARRAY_SIZE(words)); })
 
+/* What changes how writeback goes about it, never what it must achieve. */
+static const char *pick_writeback_knob(struct client *c, const char **ret_text)
+{
+	switch (prng_below(&c->rng, 2)) {
+	case 0:
+		*ret_text = ONE_OF(&c->rng, "0", "4096", "12288", "51200", "524800", "1048576"); /* not all are powers of two */
+		return "%s/stripe_size";
+	default:
+		*ret_text = ONE_OF(&c->rng, "0", "1", "1");
+		return "%s/partial_stripes_expensive";
+	}
+}
+
 static void do_control(struct client *c, unsigned dev)
 {
 	struct world *w = c->l->w;
 	const char *path, *text = "1";
 	int target = (int)dev;
 
-	switch (prng_below(&c->rng, w->always_writeback ? 3 : 9)) {
+	switch (prng_below(&c->rng, w->always_writeback ? 4 : 10)) {
 	case 0:
 		path = "%s/internal/trigger_gc";
 		target = -1;
@@ -240,17 +253,20 @@ static void do_control(struct client *c, unsigned dev)
 		text = ONE_OF(&c->rng, "0", "1", "30");
 		break;
 	case 3:
+		path = pick_writeback_knob(c, &text);
+		break;
+	case 4:
 		path = "%s/writeback_running";
 		text = ONE_OF(&c->rng, "0", "1", "1");
 		break;
-	case 4:
+	case 5:
 		path = "%s/sequential_cutoff";
 		text = ONE_OF(&c->rng, "0", "4096", "65536", "4194304");
 		break;
-	case 5:
+	case 6:
 		do_detach(c, dev);
 		return;
-	case 6:
+	case 7:
 		path = "%s/bypass_torture_test";
 		text = ONE_OF(&c->rng, "0", "1");
 		break;
@@ -360,6 +376,16 @@ static void configure(struct load *l)
 
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		l->controlling[i] = false;
+		if (rng_percent(&w->rng, 40)) { /* from the beginning, so that whole boots go by it */
+			struct bdev *d = world_bdev(w, i);
+
+			if (d) {
+				d->writeback.partial_stripes = true;
+				d->writeback.stripe_override_sectors = rng_between(&w->rng, 8, 2000);
+				d->writeback.recount = true;
+				writeback_wake(d);
+			}
+		}
 		if (!w->always_writeback)
 			continue;
 		int r = world_ctl(w, (int)i, "%s/cache_mode", "writeback");

@@ -419,6 +419,52 @@ static void attach_all(struct world *w)
 	}
 }
 
+struct stripe_check {
+	const struct stripes *s;
+	uint64_t total;
+	uint32_t *dirty; /* by stripe */
+};
+
+static bool add_to_stripes(void *ctx, const struct bkey *k)
+{
+	struct stripe_check *check = ctx;
+
+	for (uint64_t at = bkey_start(k); bkey_dirty(k) && at < bkey_offset(k); at++) {
+		check->total++;
+		check->dirty[at / check->s->stripe_sectors]++;
+	}
+	return true;
+}
+
+static bool stripes_settled(const struct writeback *wb)
+{
+	return wb->fiber && !wb->recount && !wb->stripes.lost && wb->stripes.counted_to == UINT64_MAX && !wb->keybuf.nr && !wb->dirty_writers;
+}
+
+/* §8.9: what is counted is what the index holds. Only if nothing changed while we looked. */
+static void check_dirty_counts(struct world *w, struct bdev *d)
+{
+	const struct writeback *wb = &d->writeback;
+	uint64_t generation = wb->dirty_generation, keys = wb->keys_done + wb->keys_failed, total = wb->dirty_sectors;
+	struct stripe_check check = { .s = &wb->stripes };
+
+	if (!d->set || bdev_is_flash(d) || !stripes_settled(wb))
+		return;
+	check.dirty = calloc(wb->stripes.nr_stripes + 1, sizeof(check.dirty[0]));
+	if (!btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, add_to_stripes, &check) && stripes_settled(wb) &&
+	    wb->dirty_generation == generation && wb->keys_done + wb->keys_failed == keys && wb->dirty_sectors == total) {
+		if (check.total != total)
+			world_fail(w, "%s: %llu sectors are dirty, %llu are counted", d->name, (unsigned long long)check.total,
+				   (unsigned long long)total);
+		for (uint64_t i = 0; i < wb->stripes.nr_stripes; i++)
+			if (check.dirty[i] != stripes_dirty_sectors(&wb->stripes, i))
+				world_fail(w, "%s: stripe %llu of %llu sectors has %u dirty ones, %u are counted", d->name, (unsigned long long)i,
+					   (unsigned long long)wb->stripes.stripe_sectors, check.dirty[i], stripes_dirty_sectors(&wb->stripes, i));
+		w->stats->stripe_checks++;
+	}
+	free(check.dirty);
+}
+
 void world_verify(struct world *w)
 {
 	char text[2000] = "";
@@ -455,6 +501,9 @@ void world_verify(struct world *w)
 	free(buf);
 	if (world_disturbed(w))
 		return; /* the set may be gone */
+	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++)
+		if (world_bdev(w, i))
+			check_dirty_counts(w, world_bdev(w, i));
 	if (!world_failed(w) && c && btree_check(c, &why) < 0 && !world_disturbed(w))
 		world_fail(w, "btree_check: %s", text);
 }

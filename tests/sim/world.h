@@ -39,6 +39,7 @@ struct world_stats {
 	uint64_t ambiguous;	/* sectors for which a cut left a choice */
 	uint64_t faults;	/* I/O errors that hit */
 	uint64_t refused;	/* operations that failed because of them */
+	uint64_t stripe_checks; /* dirty counts compared with the index */
 };
 
 struct world_options {

@@ -6,7 +6,9 @@
 #include "tests/unit/core/test_engine_util.h"
 
 #define RIG_CACHE_SECTORS (300u * 128)
+#ifndef RIG_DATA_SECTORS
 #define RIG_DATA_SECTORS 8192u
+#endif
 
 struct rig {
 	struct blk_sim *cache, *backing;

@@ -344,6 +344,28 @@ static void stripe_size_is_at_least_four_mebibytes(void **state)
 	}
 }
 
+static void stripes_can_be_set(void **state)
+{
+	w.backing[0].optimal_io_sectors = 128;
+	check_store("dev0/stripe_size", "12k\n", 0);
+	check_show("dev0/stripe_size", "12.0k\n"); /* exactly that: no power of two, and less than 4 MiB */
+	assert_int_equal(w.d[0].writeback.stripe_override_sectors, 24);
+	assert_true(w.d[0].writeback.recount);
+	check_text("calls", w.calls, "wake(dev0)");
+	check_store("dev0/stripe_size", "4095", -EINVAL);
+	check_store("dev0/stripe_size", "4100", -EINVAL);
+	check_store("dev0/stripe_size", "2T", -EINVAL);
+	check_store("dev0/stripe_size", "1T", 0);
+	check_show("dev0/stripe_size", "1.0T\n");
+	check_store("dev0/stripe_size", "0", 0);
+	check_show("dev0/stripe_size", "4.0M\n");
+	check_store("dev1/stripe_size", "64k", 0);
+	assert_false(w.d[1].writeback.recount); /* not attached: nothing is counted */
+	check_show("dev0/partial_stripes_expensive", "0\n");
+	check_store("dev0/partial_stripes_expensive", "1", 0);
+	check_show("dev0/partial_stripes_expensive", "1\n");
+}
+
 static void labels_are_stored_where_they_belong(void **state)
 {
 	check_store("dev0/label", "my disk\n", 0);
@@ -791,6 +813,7 @@ int main(void)
 		TEST(version_names_the_superblock),
 		TEST(identity_of_a_device),
 		TEST(stripe_size_is_at_least_four_mebibytes),
+		TEST(stripes_can_be_set),
 		TEST(labels_are_stored_where_they_belong),
 		TEST(attach_finds_the_set),
 		TEST(running_starts_a_device_once),
