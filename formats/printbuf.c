@@ -94,6 +94,13 @@ static int hex_digit(char c)
 	return -1;
 }
 
+void text_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = ' ';
+}
+
 int uuid_parse(const char *text, uint8_t ret_uuid[16])
 {
 	uint8_t uuid[16];

@@ -24,6 +24,9 @@ void pr_uuid(struct printbuf *pb, const uint8_t uuid[16]);
 /* bcache's human-readable size of a signed byte count (control-files.md §1.2): "0.0k", "3.9M"; no newline. */
 void pr_human(struct printbuf *pb, int64_t bytes);
 
+/* Control characters become blanks: for texts that quote somebody else and end up in a line of a file or a log. */
+void text_one_line(char *text);
+
 /* 36-character textual UUID, either case. Returns 0, or -EINVAL leaving ret_uuid alone. */
 MUST_CHECK int uuid_parse(const char *text, uint8_t ret_uuid[16]);
 static inline bool uuid_is_zero(const uint8_t uuid[16])

@@ -109,13 +109,6 @@ int attr_show(const struct attr *a, const struct attr_object *o, struct printbuf
 	return 0;
 }
 
-void attr_one_line(char *text)
-{
-	for (; *text; text++)
-		if (iscntrl((unsigned char)*text))
-			*text = ' ';
-}
-
 void attr_time_text(struct printbuf *out, uint64_t real_s)
 {
 	time_t t = (time_t)real_s;

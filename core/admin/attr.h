@@ -145,7 +145,5 @@ uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on pu
 /* Files that walk the whole index (attr_index.c). */
 FIBER_FN int attr_stream_tree_stats(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
 FIBER_FN int attr_stream_extents(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
-/* Control characters become blanks: for texts that end up in a line of a file or a log. */
-void attr_one_line(char *text);
 /* "2026-01-31T12:00:00.000Z" */
 void attr_time_text(struct printbuf *out, uint64_t real_s);

@@ -45,7 +45,7 @@ static FIBER_FN int register_path(const struct attr_object *o, const struct attr
 	if (r < 0) {
 		if (!why->len_bytes)
 			pr(why, "%s: %s", path, strerror(-r));
-		attr_one_line(why->text);
+		text_one_line(why->text);
 		log_warn("register: %s", why->text);
 	}
 	return register_errno(r);

@@ -452,11 +452,13 @@ int config_parse(struct config *c, const char *name, const char *text, size_t le
 	parsed.devices = NULL;
 	parsed.nr_devices = 0;
 	r = json_doc_parse(name, text, len_bytes, &doc, why);
-	if (r < 0)
-		return r;
-	r = parse_root(&parsed, json_doc_root(doc), why);
-	json_doc_free(doc);
+	if (r >= 0) {
+		r = parse_root(&parsed, json_doc_root(doc), why);
+		json_doc_free(doc);
+	}
 	if (r < 0) {
+		if (why)
+			text_one_line(why->text); /* it quotes the file */
 		config_release(&parsed);
 		return r;
 	}

@@ -357,7 +357,7 @@ static void note_error(struct bcf *b, const char *path, int error, const char *w
 
 	attr_time_text(&out, engine_real_s());
 	pr(&out, " %llu %s: %s: %s", (unsigned long long)++b->last_error_seq, path, name ? name : "EUNKNOWN", why[0] ? why : strerror(-error));
-	attr_one_line(b->last_error);
+	text_one_line(b->last_error);
 }
 
 static FIBER_FN int store(struct bcf *b, const char *path, const char *text, size_t len_bytes, struct printbuf *why)

@@ -108,9 +108,7 @@ int json_doc_parse(const char *name, const char *text, size_t len_bytes, struct 
 	}
 	d->root = json_loadb(d->text, len_bytes, JSON_REJECT_DUPLICATES, &error);
 	if (!d->root) {
-		for (char *c = error.text; *c; c++) /* it quotes the text, and why is one line */
-			if ((unsigned char)*c < 0x20 || *c == 0x7f)
-				*c = '?';
+		text_one_line(error.text); /* it quotes the text, and why is one line */
 		pr(why, "%s:%d:%d: %s", name, error.line < 1 ? 1 : error.line, error.column < 1 ? 1 : error.column, error.text);
 		json_doc_free(d);
 		return -EINVAL;
