@@ -20,6 +20,7 @@ struct bcf_options {
 	bool require_backing;		/* starting up from a device list: a set whose backing devices are all missing is refused (-ENODEV),
 					 * untouched, until bcf_startup_done() */
 	uint64_t avoid_dev;		/* st_dev of our own mount: registering a path on it is -EDEADLK; 0 = none */
+	const char *state_file;		/* absolute path of the saved settings, read by bcf_new() and written by .ctl/save; NULL = none. The caller's */
 	/* Called when a device's file appears in or vanishes from the mount, so that the transport can drop cached entries. May be NULL. */
 	void (*devices_changed)(void *ctx);
 	void *ctx;
@@ -30,8 +31,8 @@ MUST_CHECK int bcf_new(const struct bcf_options *o, struct bcf **ret);
 FIBER_FN void bcf_stop(struct bcf *b);
 
 /*
- * Register a cache or backing device by absolute path, whichever its superblock says. Synchronous: on return the journal is replayed and
- * matching partners are attached. -EEXIST: already registered; -EBUSY: someone else has it; quiet makes both of them 0. -EINVAL: not usable, why says
+ * Register a cache or backing device by absolute path, whichever its superblock says. Synchronous: on return the journal is replayed,
+ * matching partners are attached, and saved settings are in force. -EEXIST: already registered; -EBUSY: someone else has it; quiet makes both of them 0. -EINVAL: not usable, why says
  * so; -EDEADLK: path lies in our own mount; -ENODEV: the cache set could not be started; -ESHUTDOWN: stopping.
  */
 FIBER_FN MUST_CHECK int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why);

@@ -119,6 +119,17 @@ static int add_engine_option(struct args *a, const char *name, const char *value
 	return o->name && o->value ? 0 : -ENOMEM;
 }
 
+/* Relative to where the command was started, as all paths of the command line. */
+static int set_state_file(struct args *a, const char *value, struct printbuf *why)
+{
+	bool word = !strcmp(value, "none") || !strcmp(value, "default") || !*value;
+	char *path = word ? strdup(value) : absolute(value);
+	int r = path ? add_engine_option(a, "state_file", path, why) : -ENOMEM;
+
+	free(path);
+	return r;
+}
+
 /* One element of an -o list. */
 static int add_mount_option(struct args *a, char *opt, char **fuse_opts, struct printbuf *why)
 {
@@ -133,6 +144,8 @@ static int add_mount_option(struct args *a, char *opt, char **fuse_opts, struct 
 			r = add_device(a, value, !strcmp(opt, "backing"), why);
 		else if (!strcmp(opt, "config"))
 			r = set_config_path(a, value);
+		else if (!strcmp(opt, "state_file"))
+			r = set_state_file(a, value, why);
 		else
 			r = add_engine_option(a, opt, value, why);
 		value[-1] = '=';

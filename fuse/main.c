@@ -31,6 +31,7 @@
 struct daemon {
 	struct args args;
 	struct config config;
+	char state_file[CONFIG_PATH_BYTES];
 	struct engine *engine;
 	struct session *session;
 	struct bcf *bcf;
@@ -191,6 +192,7 @@ static int core_new(struct daemon *d)
 		.cutoff_writeback_sync = d->config.cutoff_writeback_sync,
 		.require_backing = true,
 		.avoid_dev = d->session->dev,
+		.state_file = config_state_file(&d->config, d->state_file) ? d->state_file : NULL,
 		.devices_changed = devices_changed,
 		.ctx = d,
 	};
@@ -313,7 +315,7 @@ static void print_help(FILE *out)
 	      "  -o OPT[,OPT...]     allow_other, ro, fsname=NAME and other mount options, or\n"
 	      "                      cache=FILE  backing=FILE  config=FILE  shutdown_timeout=SECONDS  btree_cache=SIZE\n"
 	      "                      cutoff_writeback=PERCENT  cutoff_writeback_sync=PERCENT  spin_us=MICROSECONDS\n"
-	      "                      log_level=error|warn|info|debug\n"
+	      "                      log_level=error|warn|info|debug  state_file=FILE|none\n"
 	      "  -h, --help          this text\n"
 	      "  -V, --version       version\n\n"
 	      "Unmount with 'fusermount3 -u MOUNTPOINT' or by SIGTERM. Devices can also be registered later:\n"

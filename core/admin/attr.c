@@ -109,6 +109,35 @@ int attr_show(const struct attr *a, const struct attr_object *o, struct printbuf
 	return 0;
 }
 
+static void raw_label(const struct attr *a, const struct attr_object *o, struct printbuf *out)
+{
+	char text[256];
+	struct printbuf pb = PRINTBUF(text);
+
+	if (a->show(o, &pb) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	pr(out, "%s", text);
+}
+
+void attr_raw_text(const struct attr *a, const struct attr_object *o, struct printbuf *out)
+{
+	uint64_t v;
+
+	if (a->show) {
+		raw_label(a, o, out);
+		return;
+	}
+	if (a->raw)
+		v = (uint64_t)a->raw(o);
+	else /* the field, if there is one: get() may hide it while it has no effect */
+		v = a->field.of != ATTR_NO_FIELD ? field_load(&a->field, o) : (uint64_t)a->get(o, a);
+	if (a->input == ATTR_IN_E)
+		pr(out, "%s", a->words[v]);
+	else
+		pr(out, "%llu", (unsigned long long)v);
+}
+
 void attr_time_text(struct printbuf *out, uint64_t real_s)
 {
 	time_t t = (time_t)real_s;

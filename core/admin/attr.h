@@ -34,6 +34,7 @@ struct attr_object {
 	struct bdev *d;		   /* BDEV, VOLUME, their STATS */
 	struct cset *c;		   /* SET, INTERNAL, CACHE, their STATS; of a device: its set or NULL */
 	const struct stats *stats; /* STATS */
+	bool restoring;		   /* what is stored comes from the state file, and holds also for the time after an attach */
 	enum stat_period period;
 };
 
@@ -66,6 +67,17 @@ struct attr_value {
 	size_t len_bytes;
 };
 
+/*
+ * What happens to a value that can be read and written when the process ends. Every such row says it: .ctl/tunables and .ctl/save ask.
+ * The store() of a SAVED row is also called while a device is being registered, so it may not take bcf->admin.
+ */
+enum attr_keep {
+	ATTR_KEEP_UNSAID,
+	ATTR_KEEP_SAVED, /* nothing else remembers this setting: in .ctl/tunables and in the state file */
+	ATTR_KEEP_SHOWN, /* in .ctl/tunables only: the disk keeps it, or it moves by itself */
+	ATTR_KEEP_STATE, /* in neither: a state, or a size, that nobody should set by applying a list */
+};
+
 /* An integer member of struct bdev, struct cset or struct bcf. */
 struct attr_field {
 	enum { ATTR_NO_FIELD, ATTR_FIELD_BDEV, ATTR_FIELD_CSET } of;
@@ -77,11 +89,13 @@ struct attr {
 	unsigned mode; /* 0444, 0644, 0200 */
 	enum attr_input input;
 	enum attr_format format;
+	enum attr_keep keep;
 	uint64_t min, max, dflt;
 	const char *const *words; /* NULL-terminated */
 	struct attr_field field;
 	unsigned arg; /* get()'s own */
 	int64_t (*get)(const struct attr_object *o, const struct attr *a);
+	int64_t (*raw)(const struct attr_object *o); /* what was written, where get() tells what came of it */
 	int (*show)(const struct attr_object *o, struct printbuf *out);
 	/* Instead of show(): may yield, and prints the piece that begins at *at; at->more: there is another, and where (bcf_ctl_show_piece()). */
 	FIBER_FN int (*stream)(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
@@ -121,6 +135,9 @@ FIBER_FN MUST_CHECK int attr_store(const struct attr *a, const struct attr_objec
 MUST_CHECK int attr_parse(const struct attr *a, const char *text, size_t len_bytes, struct attr_value *ret, struct printbuf *why);
 /* Put every default of the table into its field (rows without store()): for objects under construction. */
 void attr_apply_defaults(enum attr_dir dir, const struct attr_object *o);
+
+/* The value as text that attr_store() takes, exactly: a raw number, a word without brackets; no newline. Rows with keep != UNSAID only. */
+void attr_raw_text(const struct attr *a, const struct attr_object *o, struct printbuf *out);
 
 void attr_list_text(struct printbuf *out, const char *const *words, uint64_t current); /* with newline */
 /* Control characters have no place in a label. */

@@ -57,6 +57,11 @@ static int64_t get_stripe_size(const struct attr_object *o, const struct attr *a
 	return (int64_t)(bdev_stripe_sectors(o->d) * SECTOR_BYTES);
 }
 
+static int64_t raw_stripe_size(const struct attr_object *o)
+{
+	return (int64_t)(o->d->writeback.stripe_override_sectors * SECTOR_BYTES);
+}
+
 #define STRIPE_BYTES_MIN KIB(4) /* smaller ones would only cost memory */
 
 /* The kernel does not let it be set. Here backing devices may be files, and arrays that tell nobody what they are. */
@@ -68,6 +73,8 @@ static int store_stripe_size(const struct attr_object *o, const struct attr_valu
 		pr(why, "a stripe has between 4.0k and 1.0T, in whole sectors; 0 means what the device says");
 		return -EINVAL;
 	}
+	if (w->stripe_override_sectors == v->number / SECTOR_BYTES)
+		return 0; /* counting again walks the index */
 	w->stripe_override_sectors = v->number / SECTOR_BYTES;
 	if (o->d->set) {
 		w->recount = true;
@@ -278,10 +285,10 @@ static int64_t get_writeback_running(const struct attr_object *o, const struct a
 
 static int store_writeback_running(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
-	if (!o->d->set)
+	if (!o->d->set && !o->restoring)
 		return 0; /* the kernel's: success, but it stays 0 */
 	o->d->writeback.running = v->number;
-	writeback_wake(o->d);
+	wake_writeback(o);
 	return 0;
 }
 
@@ -345,7 +352,7 @@ static int show_rate_debug(const struct attr_object *o, struct printbuf *out)
 /* --- the tables ---------------------------------------------------------------------------------------------------------- */
 
 #define TUNE(n, in, fmt, fld, lo, hi, def, h, ...) \
-	{ .name = n, .help = h, .mode = 0644, .input = in, .format = fmt, .field = ATTR_BDEV_FIELD(fld), .min = lo, .max = hi, .dflt = def, \
+	{ .name = n, .help = h, .mode = 0644, .input = in, .format = fmt, .field = ATTR_BDEV_FIELD(fld), .keep = ATTR_KEEP_SAVED, .min = lo, .max = hi, .dflt = def, \
 	  __VA_ARGS__ }
 #define TUNE_U(n, fld, lo, hi, def, h, ...) TUNE(n, ATTR_IN_U, ATTR_DEC, fld, lo, hi, def, h, __VA_ARGS__)
 #define TUNE_B(n, fld, def, h, ...) TUNE(n, ATTR_IN_B, ATTR_DEC, fld, 0, 1, def, h, __VA_ARGS__)
@@ -354,15 +361,15 @@ static int show_rate_debug(const struct attr_object *o, struct printbuf *out)
 static const struct attr bdev_attrs[] = {
 	ATTR_RO_TEXT("state", show_state, "no cache, clean, dirty or inconsistent"),
 	{ .name = "running", .help = "1 while the device has a data file; write 1 to start it without its cache", .mode = 0644, .input = ATTR_IN_U,
-	  .max = UINT64_MAX, .field = ATTR_BDEV_FIELD(running), .store = store_running },
+	  .keep = ATTR_KEEP_STATE, .max = UINT64_MAX, .field = ATTR_BDEV_FIELD(running), .store = store_running },
 	ATTR_RO_TEXT("backing_dev_name", show_backing_name, "name of the backing device without its directory"),
 	ATTR_RO_TEXT("backing_dev_path", show_backing_path, "path of the backing device as it was registered"),
 	ATTR_RO_TEXT("backing_dev_uuid", show_backing_uuid, "uuid in the backing device's superblock"),
 	{ .name = "label", .help = "name of the device, at most 32 bytes; kept in the superblock", .mode = 0644, .input = ATTR_IN_LABEL,
-	  .show = show_label, .store = store_label },
+	  .keep = ATTR_KEEP_SHOWN, .show = show_label, .store = store_label },
 	ATTR_RO(ATTR_HR, "dirty_data", get_dirty_data, "data in the cache that the backing device does not have yet"),
 	{ .name = "stripe_size", .help = "granularity of dirty accounting; write 0 for the device's optimal I/O size", .mode = 0644,
-	  .input = ATTR_IN_H, .format = ATTR_HR, .get = get_stripe_size, .store = store_stripe_size },
+	  .input = ATTR_IN_H, .format = ATTR_HR, .keep = ATTR_KEEP_SAVED, .raw = raw_stripe_size, .get = get_stripe_size, .store = store_stripe_size },
 	TUNE_B("partial_stripes_expensive", writeback.partial_stripes, 0, "1: writing part of a stripe costs extra reads; fill and prefer whole ones"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
@@ -378,25 +385,26 @@ static const struct attr bdev_attrs[] = {
 	ATTR_ACTION("flush", ATTR_IN_ANY, store_flush, "write everything back now and wait for it"),
 
 	{ .name = "cache_mode", .help = "which requests use the cache; kept in the superblock", .mode = 0644, .input = ATTR_IN_E,
-	  .format = ATTR_LIST, .words = cache_mode_words, .get = get_cache_mode, .store = store_cache_mode },
+	  .format = ATTR_LIST, .keep = ATTR_KEEP_SHOWN, .words = cache_mode_words, .get = get_cache_mode, .store = store_cache_mode },
 	TUNE_E("readahead_cache_policy", readahead_cache_policy, readahead_words, 0, "stored without effect: FUSE does not mark read-ahead"),
 	TUNE_E("stop_when_cache_set_failed", stop_when_cache_set_failed, stop_words, 0, "after a cache failure: stop if dirty (auto), or always"),
 	TUNE("sequential_cutoff", ATTR_IN_UH, ATTR_HR, sequential_cutoff_bytes, 0, UINT32_MAX, MIB(4),
 	     "streams that reach this size bypass the cache; 0 = none does"),
 	TUNE_B("bypass_torture_test", bypass_torture_test, 0, "1: a random quarter of requests bypasses the cache"),
 	TUNE_B("writeback_metadata", writeback.metadata, 1, "stored without effect, as in the kernel"),
-	{ .name = "io_disable", .help = "1: every request fails with EIO", .mode = 0644, .input = ATTR_IN_B, .field = ATTR_BDEV_FIELD(io_disable),
-	  .store = store_io_disable },
+	{ .name = "io_disable", .help = "1: every request fails with EIO", .mode = 0644, .input = ATTR_IN_B, .keep = ATTR_KEEP_STATE,
+	  .field = ATTR_BDEV_FIELD(io_disable), .store = store_io_disable },
 	ATTR_RO_FIELD(ATTR_DEC, "io_errors", ATTR_BDEV_FIELD(io_errors), "failed requests on the backing device since registration"),
 	TUNE_U("io_error_limit", io_error_limit, 0, INT32_MAX, 64, "backing errors after which the device is disabled and stopped"),
 
 	{ .name = "writeback_running", .help = "0 pauses background writeback", .mode = 0644, .input = ATTR_IN_B,
-	  .get = get_writeback_running, .store = store_writeback_running },
+	  .keep = ATTR_KEEP_SAVED, .dflt = 1, .max = 1, .field = ATTR_BDEV_FIELD(writeback.running), .get = get_writeback_running, .store = store_writeback_running },
 	TUNE_U("writeback_percent", writeback.tunables.percent, 0, 100, 10, "target share of the cache for dirty data; 0 = write back at full speed",
 	       .bounds = bounds_percent, .changed = wake_writeback),
 	TUNE_U("writeback_delay", writeback.delay_s, 0, UINT32_MAX, 30, "seconds to rest after a complete scan", .changed = wake_writeback),
 	{ .name = "writeback_rate", .help = "current rate; a bare number is sectors/s, with a unit bytes/s", .mode = 0644, .input = ATTR_IN_UH,
-	  .format = ATTR_HR_SECTORS, .min = 1, .max = RATE_UNLIMITED, .get = get_writeback_rate, .store = store_writeback_rate },
+	  .format = ATTR_HR_SECTORS, .keep = ATTR_KEEP_SHOWN, .min = 1, .max = RATE_UNLIMITED,
+	  .field = ATTR_BDEV_FIELD(writeback.rate.rate), .get = get_writeback_rate, .store = store_writeback_rate },
 	TUNE_U("writeback_rate_update_seconds", writeback.tunables.update_seconds, 1, 60, 5, "period of the rate controller",
 	       .changed = wake_writeback),
 	TUNE_U("writeback_rate_p_term_inverse", writeback.tunables.p_term_inverse, 1, UINT32_MAX, 40, "proportional term = error / this"),
@@ -413,7 +421,7 @@ const struct attr_table attr_bdev_table = ATTR_TABLE(bdev_attrs);
 
 static const struct attr volume_attrs[] = {
 	{ .name = "label", .help = "name of the volume, at most 32 bytes; kept by the cache set", .mode = 0644, .input = ATTR_IN_LABEL,
-	  .show = show_label, .store = store_label },
+	  .keep = ATTR_KEEP_SHOWN, .show = show_label, .store = store_label },
 	/* TODO(issue 3): 0644, with unregister and flash_vol_create */
 	ATTR_RO(ATTR_HR, "size", get_size, "capacity"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),

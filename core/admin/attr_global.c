@@ -3,7 +3,9 @@
 #include "core/admin/attr.h"
 #include "core/admin/attr_path.h"
 #include "core/admin/log.h"
+#include "core/admin/saved.h"
 #include "core/admin/status.h"
+#include "core/admin/tunables.h"
 
 /* --- register ------------------------------------------------------------------------------------------------------------ */
 
@@ -87,6 +89,24 @@ static int store_pendings_cleanup(const struct attr_object *o, const struct attr
 	return 0;
 }
 
+/* --- settings ------------------------------------------------------------------------------------------------------------ */
+
+static int show_tunables(const struct attr_object *o, struct printbuf *out)
+{
+	tunables_text(o->b, TUNABLES_TO_SHOW, out);
+	return 0;
+}
+
+static int store_tunables(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	return tunables_apply(o->b, v->text, v->len_bytes, why);
+}
+
+static int store_save(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	return bcf_save(o->b, why);
+}
+
 /* --- reports ------------------------------------------------------------------------------------------------------------- */
 
 static int show_status(const struct attr_object *o, struct printbuf *out)
@@ -111,6 +131,9 @@ static const struct attr root_attrs[] = {
 	ATTR_ACTION("register", ATTR_IN_PATH, store_register, "path of a cache or backing device to take into use"),
 	ATTR_ACTION("register_quiet", ATTR_IN_PATH, store_register_quiet, "register; a device in use already is fine"),
 	ATTR_ACTION("pendings_cleanup", ATTR_IN_ANY, store_pendings_cleanup, "stop devices that wait for a set which is not there"),
+	{ .name = "tunables", .help = "all settings, PATH=VALUE on each line; lines written are applied, all or none", .mode = 0644,
+	  .input = ATTR_IN_ANY, .keep = ATTR_KEEP_STATE, .show = show_tunables, .store = store_tunables },
+	ATTR_ACTION("save", ATTR_IN_ANY, store_save, "save the settings that the superblocks do not keep, for the next start"),
 	ATTR_RO_TEXT("status.json", show_status, "everything at one instant, exact numbers"),
 	ATTR_RO_TEXT("last_error", show_last_error, "the last failed control write and why"),
 	ATTR_RO_TEXT("version", show_version, "program version and newest superblock version"),

@@ -343,7 +343,7 @@ static int64_t get_time(const struct attr_object *o, const struct attr *a)
 /* --- the tables ---------------------------------------------------------------------------------------------------------- */
 
 #define TUNE(n, in, fmt, fld, lo, hi, def, h, ...) \
-	{ .name = n, .help = h, .mode = 0644, .input = in, .format = fmt, .field = ATTR_CSET_FIELD(fld), .min = lo, .max = hi, .dflt = def, \
+	{ .name = n, .help = h, .mode = 0644, .input = in, .format = fmt, .field = ATTR_CSET_FIELD(fld), .keep = ATTR_KEEP_SAVED, .min = lo, .max = hi, .dflt = def, \
 	  __VA_ARGS__ }
 #define TUNE_U(n, fld, lo, hi, def, h) TUNE(n, ATTR_IN_U, ATTR_DEC, fld, lo, hi, def, h)
 #define TUNE_B(n, fld, def, h) TUNE(n, ATTR_IN_B, ATTR_DEC, fld, 0, 1, def, h)
@@ -366,10 +366,10 @@ static const struct attr set_attrs[] = {
 	TUNE("errors", ATTR_IN_E, ATTR_LIST, errors_panic, 0, 0, 0, "what to do after too many cache errors", .words = errors_words),
 	TUNE_U("io_error_limit", io_error_limit, 0, UINT32_MAX, 8, "decayed cache errors at which the set fails"),
 	{ .name = "io_error_halflife", .help = "I/Os after which an error counts half; 0 = errors never fade", .mode = 0644, .input = ATTR_IN_U,
-	  .max = UINT32_MAX, .get = get_halflife, .store = store_halflife },
-	TUNE_U("journal_delay_ms", journal.delay_ms, 0, UINT16_MAX, JOURNAL_DELAY_MS_DEFAULT, "longest wait of a journal entry without a flush"),
-	{ .name = "synchronous", .help = "index updates are journalled", .mode = 0644, .input = ATTR_IN_B, .get = get_synchronous,
-	  .store = store_synchronous },
+	  .keep = ATTR_KEEP_SAVED, .max = UINT32_MAX, .get = get_halflife, .store = store_halflife },
+	TUNE_U("journal_delay_ms", journal.delay_ms, 0, UINT16_MAX, 100, "longest wait of a journal entry without a flush"),
+	{ .name = "synchronous", .help = "index updates are journalled", .mode = 0644, .input = ATTR_IN_B, .keep = ATTR_KEEP_SHOWN,
+	  .get = get_synchronous, .store = store_synchronous },
 	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, writeback_keys_* and internal/latency"),
 	ATTR_ACTION("gc_wait", ATTR_IN_ANY, store_gc_wait, "run gc and wait for it"),
 	ATTR_ACTION("sync", ATTR_IN_ANY, store_sync, "write and flush the journal"),
@@ -404,8 +404,9 @@ static const struct attr internal_attrs[] = {
 	ATTR_RO_TEXT("buckets", show_buckets, "buckets by content, and reserves"),
 	ATTR_STREAM("bset_tree_stats", 0444, attr_stream_tree_stats, "sets and search index of all index nodes; walks the whole index"),
 	ATTR_STREAM("extents", 0400, attr_stream_extents, "all index keys, a line each; may be huge"),
-	{ .name = "btree_cache_max", .help = "memory for index nodes", .mode = 0644, .input = ATTR_IN_H, .format = ATTR_HR, .get = get_cache_max,
-	  .store = store_cache_max },
+	/* Not saved: the daemon's option btree_cache is what lasts, and must not lose against it. */
+	{ .name = "btree_cache_max", .help = "memory for index nodes", .mode = 0644, .input = ATTR_IN_H, .format = ATTR_HR, .keep = ATTR_KEEP_SHOWN,
+	  .get = get_cache_max, .store = store_cache_max },
 	ATTR_RO_TEXT("journal", show_journal, "sequence numbers and free space of the journal"),
 	ATTR_RO_TEXT("latency", show_latency, "how long was waited for buckets and for room in the journal; microseconds"),
 	ATTR_ACTION("trigger_gc", ATTR_IN_ANY, store_trigger_gc, "start gc soon"),

@@ -18,7 +18,7 @@
 
 /* --- engine options --------------------------------------------------------------------------------------------------- */
 
-enum option_kind { OPTION_UNSIGNED, OPTION_SIZE, OPTION_LOG_LEVEL };
+enum option_kind { OPTION_UNSIGNED, OPTION_SIZE, OPTION_LOG_LEVEL, OPTION_PATH };
 struct option {
 	const char *name;
 	enum option_kind kind;
@@ -32,6 +32,7 @@ static const struct option options[] = {
 	{ "cutoff_writeback_sync", OPTION_UNSIGNED, offsetof(struct config, cutoff_writeback_sync), 0, UINT_MAX },
 	{ "spin_us", OPTION_UNSIGNED, offsetof(struct config, spin_us), 0, 1000000 },
 	{ "log_level", OPTION_LOG_LEVEL, offsetof(struct config, log_level), 0, 0 },
+	{ "state_file", OPTION_PATH, offsetof(struct config, state_file), 0, 0 },
 };
 
 void config_init(struct config *c)
@@ -43,6 +44,7 @@ void config_init(struct config *c)
 		.cutoff_writeback_sync = CUTOFF_WRITEBACK_SYNC_DEFAULT,
 		.spin_us = 50,
 		.log_level = LOG_LEVEL_INFO,
+		.state_file = "default",
 	};
 }
 
@@ -108,21 +110,38 @@ static const char *option_expects(const struct option *o)
 		return "a size such as 128M";
 	case OPTION_LOG_LEVEL:
 		return "error, warn, info or debug";
+	case OPTION_PATH:
+		return "an absolute path, \"default\" or \"none\"";
 	case OPTION_UNSIGNED:
 		break;
 	}
 	return "a whole number";
 }
 
+static int parse_option(struct config *c, const struct option *o, const char *text, uint64_t *ret)
+{
+	switch (o->kind) {
+	case OPTION_LOG_LEVEL:
+		return parse_log_level(text, ret);
+	case OPTION_PATH:
+		if ((*text != '/' && strcmp(text, "default") && strcmp(text, "none")) || strlen(text) >= CONFIG_PATH_BYTES)
+			return -EINVAL;
+		strcpy((char *)c + o->offset, text);
+		return 0;
+	default:
+		return parse_number(text, o->kind == OPTION_SIZE, ret);
+	}
+}
+
 int config_set_option(struct config *c, const char *name, const char *text, struct printbuf *why)
 {
 	const struct option *o = option_find(name);
-	uint64_t value;
+	uint64_t value = 0;
 	int r;
 
 	if (!o)
 		return -ENOENT;
-	r = o->kind == OPTION_LOG_LEVEL ? parse_log_level(text, &value) : parse_number(text, o->kind == OPTION_SIZE, &value);
+	r = parse_option(c, o, text, &value);
 	if (r == -EINVAL) {
 		pr(why, "option '%s' needs %s, not '%s'", name, option_expects(o), text);
 		return r;
@@ -132,8 +151,27 @@ int config_set_option(struct config *c, const char *name, const char *text, stru
 		   (unsigned long long)o->max, text);
 		return -ERANGE;
 	}
-	option_store(c, o, value);
+	if (o->kind != OPTION_PATH)
+		option_store(c, o, value);
 	return 0;
+}
+
+bool config_state_file(const struct config *c, char ret_path[CONFIG_PATH_BYTES])
+{
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	int n = 0;
+
+	if (!strcmp(c->state_file, "none"))
+		return false;
+	if (strcmp(c->state_file, "default"))
+		n = snprintf(ret_path, CONFIG_PATH_BYTES, "%s", c->state_file);
+	else if (xdg && *xdg == '/')
+		n = snprintf(ret_path, CONFIG_PATH_BYTES, "%s/bcache-fuse/tunables", xdg);
+	else if (!geteuid())
+		n = snprintf(ret_path, CONFIG_PATH_BYTES, "/var/lib/bcache-fuse/tunables");
+	else if (home && *home == '/')
+		n = snprintf(ret_path, CONFIG_PATH_BYTES, "%s/.local/state/bcache-fuse/tunables", home);
+	return n > 0 && n < CONFIG_PATH_BYTES;
 }
 
 void config_normalise(struct config *c)
@@ -267,7 +305,7 @@ void config_replace_devices(struct config *c, struct config *from)
 
 /* --- the file --------------------------------------------------------------------------------------------------------- */
 
-#define SCALAR_BYTES 256
+#define SCALAR_BYTES CONFIG_PATH_BYTES
 
 /* A string, number or boolean as the text a person would have typed. */
 static int scalar_to_text(struct jvalue v, char *text, size_t size_bytes)

@@ -15,6 +15,7 @@
 
 #define CONFIG_FILE_BYTES (1024 * 1024) /* no sane file is longer */
 #define CONFIG_CTL_NAME_BYTES 64
+#define CONFIG_PATH_BYTES 1024
 
 /* One line of a device's "options": to be written to the control file of that name when the device is registered. */
 struct config_tunable {
@@ -39,6 +40,7 @@ struct config {
 	unsigned cutoff_writeback_sync; /* percent in use */
 	unsigned spin_us;
 	enum log_level log_level;
+	char state_file[CONFIG_PATH_BYTES]; /* absolute, "default" or "none" */
 };
 
 void config_init(struct config *c); /* the built-in defaults, no devices */
@@ -53,6 +55,11 @@ MUST_CHECK int config_parse(struct config *c, const char *name, const char *text
 
 /* Set one engine option from text ("shutdown_timeout", "5"). -ENOENT: no such option; -EINVAL, -ERANGE with the reason. */
 MUST_CHECK int config_set_option(struct config *c, const char *name, const char *text, struct printbuf *why);
+/*
+ * Where saved settings are: "default" means bcache-fuse/tunables below $XDG_STATE_HOME, or else below ~/.local/state, or for root /var/lib.
+ * false: nowhere.
+ */
+bool config_state_file(const struct config *c, char ret_path[CONFIG_PATH_BYTES]);
 /* path must be absolute. */
 MUST_CHECK int config_add_device(struct config *c, const char *path, bool backing);
 /* Take the device list of the command line: it replaces the file's, but tunables given there for the same path stay. */

@@ -61,19 +61,19 @@ static void visit_stats(const struct ctl_node *dir, struct visit *v, const struc
 }
 
 /* A set on its way up has no tree yet; a device on its way down has none any more (control-files.md §12.5). */
-static bool set_visible(const struct cset *c)
+bool ctl_set_visible(const struct cset *c)
 {
 	return c->state != CSET_STARTING;
 }
 
-static bool bdev_visible(const struct bdev *d)
+bool ctl_bdev_visible(const struct bdev *d)
 {
 	return !d->closing && (d->super || d->set);
 }
 
 static const struct cset *visible_set(const struct bdev *d)
 {
-	return d->set && set_visible(d->set) ? d->set : NULL;
+	return d->set && ctl_set_visible(d->set) ? d->set : NULL;
 }
 
 static void visit_root(const struct ctl_node *dir, struct visit *v)
@@ -81,11 +81,11 @@ static void visit_root(const struct ctl_node *dir, struct visit *v)
 	struct attr_object o = dir->object;
 
 	list_for_each(o.c, &o.b->csets, link)
-		if (set_visible(o.c))
+		if (ctl_set_visible(o.c))
 			tell_dir(v, o.c->uuid_text, ATTR_DIR_SET, &o);
 	o.c = NULL;
 	list_for_each(o.d, &o.b->bdevs, link) {
-		if (!bdev_visible(o.d))
+		if (!ctl_bdev_visible(o.d))
 			continue;
 		o.c = o.d->set;
 		tell_dir(v, o.d->name, bdev_is_flash(o.d) ? ATTR_DIR_VOLUME : ATTR_DIR_BDEV, &o);
@@ -115,7 +115,7 @@ static void visit_set(const struct ctl_node *dir, struct visit *v)
 	tell_dir(v, "cache0", ATTR_DIR_CACHE, &dir->object);
 	tell_dir(v, "internal", ATTR_DIR_INTERNAL, &dir->object);
 	list_for_each(d, &dir->object.b->bdevs, link) {
-		if (d->set != c || !bdev_visible(d))
+		if (d->set != c || !ctl_bdev_visible(d))
 			continue;
 		snprintf(name, sizeof(name), "%s%u", bdev_is_flash(d) ? "volume" : "bdev", d->inode);
 		/* Two components and /<name>/bcache at the end: telegraf takes the device's name from there. */
@@ -132,7 +132,7 @@ static void visit_by_uuid(const struct ctl_node *dir, struct visit *v)
 	list_for_each(d, &dir->object.b->bdevs, link) {
 		struct printbuf pb = PRINTBUF(name);
 
-		if (!bdev_visible(d))
+		if (!ctl_bdev_visible(d))
 			continue;
 		pr_uuid(&pb, attr_bdev_uuid(d));
 		tell_link(v, dir, name, "../../%s", d->name);
@@ -152,7 +152,7 @@ static unsigned nr_with_label(struct bcf *b, const char *label)
 
 	list_for_each(d, &b->bdevs, link) {
 		attr_bdev_label(d, other);
-		n += bdev_visible(d) && !strcmp(label, other);
+		n += ctl_bdev_visible(d) && !strcmp(label, other);
 	}
 	return n;
 }
@@ -164,7 +164,7 @@ static void visit_by_label(const struct ctl_node *dir, struct visit *v)
 
 	list_for_each(d, &dir->object.b->bdevs, link) {
 		attr_bdev_label(d, label);
-		if (bdev_visible(d) && is_file_name(label) && nr_with_label(dir->object.b, label) == 1)
+		if (ctl_bdev_visible(d) && is_file_name(label) && nr_with_label(dir->object.b, label) == 1)
 			tell_link(v, dir, label, "../../%s", d->name);
 	}
 }
@@ -360,6 +360,20 @@ static void note_error(struct bcf *b, const char *path, int error, const char *w
 	text_one_line(b->last_error);
 }
 
+/* A store may wait, and its set may fail or be stopped meanwhile; devices hold theirs where it matters. */
+int ctl_store_node(const struct ctl_node *n, const char *text, size_t len_bytes, struct printbuf *why)
+{
+	struct cset *c = n->object.d ? NULL : n->object.c;
+	int r;
+
+	if (c)
+		cset_hold(c);
+	r = attr_store(n->attr, &n->object, text, len_bytes, why);
+	if (c)
+		cset_release(c);
+	return r;
+}
+
 static FIBER_FN int store(struct bcf *b, const char *path, const char *text, size_t len_bytes, struct printbuf *why)
 {
 	struct ctl_node n;
@@ -378,13 +392,7 @@ static FIBER_FN int store(struct bcf *b, const char *path, const char *text, siz
 		return -EACCES;
 	if (!len_bytes)
 		return 0;
-	/* A store may wait, and its set may fail or be stopped meanwhile; devices hold theirs where it matters. */
-	if (n.object.c && !n.object.d)
-		cset_hold(n.object.c);
-	r = attr_store(n.attr, &n.object, text, len_bytes, why);
-	if (n.object.c && !n.object.d)
-		cset_release(n.object.c);
-	return r;
+	return ctl_store_node(&n, text, len_bytes, why);
 }
 
 int bcf_ctl_store(struct bcf *b, const char *path, const char *text, size_t len_bytes)

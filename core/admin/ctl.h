@@ -17,5 +17,10 @@ struct ctl_node {
 };
 /* 0; -ENOENT, -ENOTDIR. The node is valid until the next yield. */
 MUST_CHECK int ctl_resolve(struct bcf *b, const char *path, struct ctl_node *ret);
+/* What the tree shows: a set that is up, a device that is not on its way down. */
+bool ctl_set_visible(const struct cset *c);
+bool ctl_bdev_visible(const struct bdev *d);
+/* attr_store() on a file, which may wait: its set does not vanish meanwhile. */
+FIBER_FN MUST_CHECK int ctl_store_node(const struct ctl_node *n, const char *text, size_t len_bytes, struct printbuf *why);
 /* Move every collector into its periods; call it every STATS_TICK_NS. */
 void bcf_stats_tick(struct bcf *b);

@@ -36,7 +36,6 @@ int journal_init(struct cset *c)
 	struct journal *j = &c->journal;
 
 	j->c = c;
-	j->delay_ms = JOURNAL_DELAY_MS_DEFAULT;
 	j->first_bucket = (uint32_t)c->g.first_bucket;
 	j->nr_buckets = c->super->keys;
 	j->blocks_per_bucket = c->g.bucket_sectors / c->g.block_sectors;

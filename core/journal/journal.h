@@ -31,7 +31,6 @@ struct cset;
 struct keylist;
 struct printbuf;
 
-#define JOURNAL_DELAY_MS_DEFAULT 100
 
 struct journal_buffer {
 	struct jset *jset;     /* JSET_BYTES_MAX, page-aligned */

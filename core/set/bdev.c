@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/admin/attr.h"
 #include "core/admin/log.h"
 #include "core/set/instance.h"
 #include "core/set/super_io.h"
@@ -26,11 +27,10 @@ static struct bdev *bdev_alloc(struct bcf *b)
 	wait_queue_init(&d->quiesced);
 	wait_queue_init(&d->fills_zero);
 	range_lock_init(&d->ranges);
-	d->sequential_cutoff_bytes = MIB(4);
-	d->io_error_limit = 64;
 	d->number = bcf_free_number(b);
 	snprintf(d->name, sizeof(d->name), "dev%u", d->number);
 	writeback_init(d);
+	attr_apply_defaults(ATTR_DIR_BDEV, &(struct attr_object){ .b = b, .d = d }); /* a volume has what is behind these files, too */
 	bcf_add_bdev(b, d);
 	return d;
 }

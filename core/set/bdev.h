@@ -47,6 +47,7 @@ struct bdev {
 	struct wait_queue count_zero;
 	unsigned opens;
 	unsigned pass_through;	  /* requests in flight that do not know the cache (R1.4) */
+	bool restored;		  /* has its saved settings (admin/tunables.h) */
 	bool quiesce;		  /* attach in progress: new requests wait */
 	struct wait_queue quiesced;
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/admin/attr.h"
 #include "core/admin/log.h"
 #include "core/set/instance.h"
 #include "core/set/super_io.h"
@@ -154,15 +155,16 @@ static int cset_alloc_objects(struct cset *c)
 
 static void set_defaults(struct cset *c)
 {
+	const struct attr_object object = { .b = c->bcf, .c = c };
 	const struct bcf_options *o = &c->bcf->options;
+
+	attr_apply_defaults(ATTR_DIR_SET, &object);
+	attr_apply_defaults(ATTR_DIR_INTERNAL, &object);
+	attr_apply_defaults(ATTR_DIR_CACHE, &object);
 
 	c->cutoff_writeback_sync = min(o->cutoff_writeback_sync ? o->cutoff_writeback_sync : 70u, 90u);
 	c->cutoff_writeback = min(o->cutoff_writeback ? o->cutoff_writeback : 40u, 70u);
 	c->cutoff_writeback = min(c->cutoff_writeback, c->cutoff_writeback_sync);
-	c->io_error_limit = 8;
-	c->idle_max_writeback_rate = true;
-	c->congestion.read_threshold_us = 2000;
-	c->congestion.write_threshold_us = 20000;
 }
 
 static int check_supported(const struct cset *c, struct printbuf *why)

@@ -32,6 +32,7 @@ struct cset {
 	bool io_disable;	/* failed: all metadata writes and all requests refuse */
 	bool unregistering;	/* stop, but detach the devices first */
 	char error[256];	/* why it failed; "" = it has not */
+	bool restored;		/* has its saved settings (admin/tunables.h) */
 	unsigned holds;		/* operations in progress that use the set without being one of its devices' requests */
 
 	/* cache0 */

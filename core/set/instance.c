@@ -9,6 +9,8 @@
 #include "core/admin/attr_path.h"
 #include "core/admin/ctl.h"
 #include "core/admin/log.h"
+#include "core/admin/saved.h"
+#include "core/admin/tunables.h"
 #include "core/io/blk_uring.h"
 
 #define SHUTDOWN_TIMEOUT_S_DEFAULT 10
@@ -38,16 +40,6 @@ void bcf_add_bdev(struct bcf *b, struct bdev *d)
 		if (behind->number > d->number)
 			break;
 	list_add_tail(&behind->link, &d->link);
-}
-
-struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16])
-{
-	struct cset *c;
-
-	list_for_each(c, &b->csets, link)
-		if (!memcmp(c->super->set_uuid, set_uuid, 16))
-			return c;
-	return NULL;
 }
 
 void bcf_devices_changed(struct bcf *b)
@@ -234,6 +226,8 @@ int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *w
 	}
 	fmutex_lock(&b->admin);
 	r = register_locked(b, path, quiet, why);
+	if (r == 0)
+		tunables_restore(b, b->saved ? b->saved : "");
 	fmutex_unlock(&b->admin);
 	return r;
 }
@@ -317,6 +311,22 @@ static void stats_timer(struct timer *t)
 	timer_arm_ns(t, STATS_TICK_NS);
 }
 
+static void load_saved(struct bcf *b)
+{
+	const char *path = b->options.state_file;
+	char text[400] = "";
+	struct printbuf why = PRINTBUF(text);
+
+	if (!path)
+		return;
+	if (on_own_mount(b, path))
+		pr(&why, "ignoring the saved settings in '%s': the file lies in our own mount", path);
+	else
+		b->saved = saved_load(path, &why);
+	if (text[0])
+		log_warn("%s", text);
+}
+
 int bcf_new(const struct bcf_options *o, struct bcf **ret)
 {
 	struct bcf *b = calloc(1, sizeof(*b));
@@ -332,6 +342,7 @@ int bcf_new(const struct bcf_options *o, struct bcf **ret)
 	wait_queue_init(&b->changed);
 	b->started_ns = engine_now_ns();
 	b->open_device = open_real_device;
+	load_saved(b);
 	timer_init(&b->stats_timer, stats_timer);
 	timer_arm_ns(&b->stats_timer, STATS_TICK_NS);
 	*ret = b;
@@ -384,5 +395,6 @@ void bcf_stop(struct bcf *b)
 		}
 	}
 	drain_admin(b);
+	free(b->saved);
 	free(b);
 }

@@ -35,10 +35,7 @@ void writeback_init(struct bdev *d)
 	wait_queue_init(&w->state_wait);
 	keybuf_init(&w->keybuf);
 	w->running = true;
-	w->metadata = true;
-	w->delay_s = WRITEBACK_DELAY_S_DEFAULT;
 	w->batch_keys = WRITEBACK_BATCH_KEYS_DEFAULT;
-	w->tunables = (struct rate_tunables)RATE_TUNABLES_DEFAULT;
 	w->rate = (struct rate_state){ .rate = WRITEBACK_RATE_INITIAL };
 	timer_init(&w->rate_timer, rate_timer_fired);
 }

@@ -28,7 +28,6 @@ struct cset;
 #define WRITEBACK_BATCH_KEYS_DEFAULT 64
 #define WRITEBACK_BATCH_SECTORS 8192
 #define WRITEBACK_RATE_INITIAL 1024 /* sectors/s */
-#define WRITEBACK_DELAY_S_DEFAULT 30
 
 struct writeback_batch;
 

@@ -20,6 +20,8 @@ MNT=$WORK/mnt		# unique, because WORK is
 DAEMON_LOG=$WORK/daemon.log
 DAEMON_PID=
 cleanups=
+XDG_STATE_HOME=$WORK/state-home # settings that somebody has saved on this machine do not concern us
+export XDG_STATE_HOME
 cd "$WORK"
 mkdir "$MNT"
 

@@ -161,6 +161,7 @@ static int store(const char *path, const char *text) { return store_bytes(path, 
 uint64_t engine_now_ns(void) { return NOW_NS; }
 uint64_t engine_real_s(void) { return 1769860800; /* 2026-01-31T12:00:00Z */ }
 uint64_t engine_random_u64(void) { return 0; }
+void offload(void (*fn)(void *), void *arg) { fn(arg); }
 void no_yield_begin(void) { }
 void no_yield_end(void) { }
 void fmutex_lock(struct fmutex *m)
@@ -180,15 +181,6 @@ void cset_hold(struct cset *c) { c->holds++; }
 void cset_release(struct cset *c) { assert_true(c->holds-- > 0); }
 void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
 uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }
-struct cset *bcf_set_find(struct bcf *b, const uint8_t set_uuid[16])
-{
-	struct cset *c;
-
-	list_for_each(c, &b->csets, link)
-		if (!memcmp(c->super->set_uuid, set_uuid, 16))
-			return c;
-	return NULL;
-}
 int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
 {
 	called("register(%s%s)", path, quiet ? ",quiet" : "");

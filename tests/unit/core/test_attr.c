@@ -284,6 +284,8 @@ static void check_row(const struct attr *a)
 		fail_msg("%s: a choice without words", a->name);
 	if ((a->input == ATTR_IN_U || a->input == ATTR_IN_UH) && a->max == 0)
 		fail_msg("%s: a number without bounds", a->name);
+	if ((a->mode == 0644) != (a->keep != ATTR_KEEP_UNSAID))
+		fail_msg("%s: a value that can be read and written, and no other, says what becomes of it at the end (.keep, attr.h)", a->name);
 	if (a->dflt && (a->dflt < a->min || a->dflt > a->max) && a->input != ATTR_IN_E)
 		fail_msg("%s: default out of bounds", a->name);
 }

@@ -30,6 +30,7 @@ static void assert_same_options(const struct config *a, const struct config *b)
 	assert_int_equal(a->cutoff_writeback_sync, b->cutoff_writeback_sync);
 	assert_int_equal(a->spin_us, b->spin_us);
 	assert_int_equal(a->log_level, b->log_level);
+	assert_string_equal(a->state_file, b->state_file);
 }
 
 /* Every option of the sample, and no option is missing there. Run from the top of the tree, as make does. */
@@ -245,6 +246,30 @@ static void the_users_file_is_found(void **state)
 
 /* --- JSON output ------------------------------------------------------------------------------------------------------- */
 
+static void saved_settings_have_a_usual_place(void **state)
+{
+	char path[CONFIG_PATH_BYTES], line[400] = "";
+	struct printbuf why = PRINTBUF(line);
+	struct config c;
+
+	config_init(&c);
+	setenv("XDG_STATE_HOME", "/xdg", 1);
+	assert_true(config_state_file(&c, path));
+	assert_string_equal(path, "/xdg/bcache-fuse/tunables");
+	setenv("XDG_STATE_HOME", "relative", 1);
+	setenv("HOME", "/home/me", 1);
+	assert_true(config_state_file(&c, path));
+	assert_string_equal(path, geteuid() ? "/home/me/.local/state/bcache-fuse/tunables" : "/var/lib/bcache-fuse/tunables");
+	assert_int_equal(config_set_option(&c, "state_file", "/a/b", &why), 0);
+	assert_true(config_state_file(&c, path));
+	assert_string_equal(path, "/a/b");
+	assert_int_equal(config_set_option(&c, "state_file", "a/b", &why), -EINVAL);
+	assert_string_equal(line, "option 'state_file' needs an absolute path, \"default\" or \"none\", not 'a/b'");
+	assert_int_equal(config_set_option(&c, "state_file", "none", &why), 0);
+	assert_false(config_state_file(&c, path));
+	config_release(&c);
+}
+
 static void json_output_is_json(void **state)
 {
 	char text[1000];
@@ -295,6 +320,7 @@ int main(void)
 		cmocka_unit_test(options_from_text),
 		cmocka_unit_test(the_command_lines_devices_replace_the_files),
 		cmocka_unit_test(the_users_file_is_found),
+		cmocka_unit_test(saved_settings_have_a_usual_place),
 		cmocka_unit_test(json_output_is_json),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,7 @@ static const char *list(const char *path)
 
 static void directories_list_what_they_hold(void **state)
 {
-	check_text("root", list(""), "register register_quiet pendings_cleanup status.json last_error version " SET_UUID
+	check_text("root", list(""), "register register_quiet pendings_cleanup tunables save status.json last_error version " SET_UUID
 				     "/ dev0/ dev1/ dev2/ by/ ");
 	check_listed("dev0", "cache_mode");
 	check_listed("dev0", "stats_five_minute/");
