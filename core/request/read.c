@@ -50,7 +50,7 @@ struct read {
 	uint64_t cursor;       /* everything before it has a piece or is done */
 	uint64_t stream;
 	bool may_fill;
-	bool missed;
+	bool missed, dirty;    /* some of it was */
 	uint64_t missed_sectors;
 	unsigned room_tries, races;
 	uint64_t redo;	       /* leftmost race of this round, UINT64_MAX = none */
@@ -189,6 +189,7 @@ static void read_hit(struct read *rq, const struct bkey *k)
 	b->readers++;
 	b->prio = PRIO_INITIAL;
 	p->from_cache = true;
+	rq->dirty |= bkey_dirty(k);
 	bkey_copy(&p->key.k, k);
 	piece_submit(rq, p, rq->c->cache, ptr_sector(k->ptr[0]) + (rq->cursor - bkey_start(k)), min(rq->end, bkey_offset(k)));
 }
@@ -404,7 +405,7 @@ static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start
 	rq->buf = buf;
 	rq->start = rq->cursor = start;
 	rq->end = end;
-	rq->missed = false;
+	rq->missed = rq->dirty = false;
 	rq->missed_sectors = 0;
 	rq->room_tries = rq->races = 0;
 	rq->fill_piece = NO_PIECE;
@@ -413,12 +414,66 @@ static void read_init(struct read *rq, struct bdev *d, char *buf, uint64_t start
 	latch_init(&rq->latch);
 }
 
-/* Holds a count of the device, for internal reads a range. Waits for disks and btree nodes. */
+/* Everything of rq, round by round. Waits for disks and btree nodes. */
+static int read_all(struct read *rq)
+{
+	int r = 0;
+
+	while (!r && rq->cursor < rq->end) {
+		int index_error = read_submit(rq);
+
+		r = read_settle(rq);
+		if (!r && index_error)
+			return read_without_index(rq);
+	}
+	return r;
+}
+
+/* Where the two differ, or end. Whoever reads this message wants to look at the sector on both devices. */
+static uint64_t first_difference(const char *a, const char *b, uint64_t start, uint64_t end)
+{
+	while (start < end && !memcmp(a, b, SECTOR_BYTES)) {
+		a += SECTOR_BYTES;
+		b += SECTOR_BYTES;
+		start++;
+	}
+	return start;
+}
+
+/*
+ * R2.3: the cache and the backing device must agree about what is clean. What was just read may have been overwritten since, so it is read again,
+ * from both, while nobody writes: holds the range. Errors and lack of memory prove nothing. -EIO: they differ; the set has failed.
+ */
+static int __attribute__((noinline)) read_verify(struct bdev *d, uint64_t start, uint64_t end)
+{
+	size_t bytes = fill_bytes(start, end);
+	uint64_t at = end;
+	struct range range;
+	struct read rq;
+	void *buf;
+
+	if (posix_memalign(&buf, PAGE_BYTES, 2 * bytes))
+		return 0;
+	range_acquire(&d->ranges, &range, start, end);
+	read_init(&rq, d, buf, start, end);
+	rq.stream = 0;
+	rq.may_fill = false;
+	if (!read_all(&rq) && !rq.missed && !rq.dirty && blk_read(d->backing, start, (char *)buf + bytes, end - start) >= 0)
+		at = first_difference(buf, (char *)buf + bytes, start, end);
+	range_release(&d->ranges, &range);
+	free(buf);
+	if (at == end)
+		return 0;
+	cset_error(d->set, "verify: the cache and '%s' differ in sector %llu, which is clean", d->backing->path, (unsigned long long)at);
+	return -EIO;
+}
+
+/* Holds a count of the device, for internal reads a range. Waits for disks and btree nodes; to verify, for a range. */
 int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const struct bcf_io *io, enum io_path *ret_path)
 {
 	struct read rq;
 	bool internal = !ret_path, bypass = internal;
-	int r = 0;
+	int r;
 
 	if (!d->set || (d->set->io_disable && !bdev_is_flash(d) && !d->writeback.has_dirty))
 		return read_backing(d, buf, start, end);
@@ -427,18 +482,12 @@ int request_read(struct bdev *d, void *buf, uint64_t start, uint64_t end, const 
 		bypass = request_bypass(d, start, end, false, io) != BYPASS_NO;
 	rq.stream = request_stream(io);
 	rq.may_fill = !bypass;
-	while (!r && rq.cursor < rq.end) {
-		int index_error = read_submit(&rq);
-
-		r = read_settle(&rq);
-		if (!r && index_error) {
-			r = read_without_index(&rq);
-			break;
-		}
-	}
+	r = read_all(&rq);
 	if (!internal)
 		*ret_path = read_count(&rq, bypass);
 	if (rq.fill && fiber_spawn_detached("fill", fill_main, rq.fill) < 0)
 		fill_free(rq.fill);
+	if (!r && d->verify && !internal && !rq.missed && !rq.dirty)
+		r = read_verify(d, start, end);
 	return r;
 }

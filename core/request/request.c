@@ -177,6 +177,70 @@ static int range_has_dirty(struct bdev *d, uint64_t start, uint64_t end, bool *r
 	return 0;
 }
 
+/* --- clean copies in a range that also holds dirty data --------------------------------------------------------------------------- */
+
+/* The first part of [start, end) without dirty sectors. */
+struct clean_part {
+	uint64_t start, end;
+	bool has_clean;
+};
+
+static bool find_clean_part(void *ctx, const struct bkey *k)
+{
+	struct clean_part *p = ctx;
+
+	if (!bkey_dirty(k)) {
+		p->has_clean = true;
+		return true;
+	}
+	if (bkey_start(k) > p->start) {
+		p->end = bkey_start(k);
+		return false;
+	}
+	p->start = min(bkey_offset(k), p->end);
+	return p->start < p->end;
+}
+
+/*
+ * Durably forget the clean copies of the range. Strict write-through does so before data goes to the backing device: a crash would bring them
+ * back, and eviction would later show the new data below (R2.6). Placeholders go too, or a fill that has already read the old data would
+ * become such a copy. Dirty keys stay: they cannot be evicted. Holds the range. Waits for the btree and the journal.
+ */
+static int forget_clean(struct bdev *d, uint64_t start, uint64_t end)
+{
+	bool had_clean = false;
+	uint64_t seq = 0;
+
+	while (start < end) {
+		struct clean_part p = { .start = start, .end = end };
+		int r = btree_for_each_extent(d->set, d->inode, start, end, find_clean_part, &p);
+
+		if (!r && p.start < p.end)
+			r = insert_invalidate(d, p.start, p.end, &seq);
+		if (r < 0)
+			return -EIO;
+		had_clean |= p.has_clean;
+		start = p.end;
+	}
+	return had_clean ? journal_wait(d->set, seq) : 0;
+}
+
+/* A write to the backing device failed on the way: nobody knows what it holds now, so no clean copy may hide that (R2.7). Returns error. */
+static int backing_unknown(struct bdev *d, uint64_t start, uint64_t end, int error)
+{
+	(void)forget_clean(d, start, end); /* fails only with the set, and then nothing is read from it */
+	return error;
+}
+
+/*
+ * How writes of user data go to the backing device. Strictly, what a fill or write-through puts into the cache must not outlive what
+ * backing has: durable at once, then.
+ */
+static unsigned backing_flags(const struct bdev *d, bool sync)
+{
+	return sync || d->strict_writethrough ? BIO_FUA : 0;
+}
+
 /* --- writes ---------------------------------------------------------------------------------------------------------------- */
 
 enum write_way {
@@ -249,11 +313,14 @@ static int write_back_elsewhere(struct write *w, uint64_t from)
 		return -EIO;
 	w->way = WRITE_AROUND;
 	writeback_wait_started(d, from, w->end);
+	r = d->strict_writethrough ? forget_clean(d, from, w->end) : 0;
+	if (r < 0)
+		return r;
 	r = backing_write(d, w->buf + (from - w->start) * SECTOR_BYTES, from, w->end, 0);
 	if (!r)
 		r = request_backing_flush(d);
 	if (r < 0)
-		return r;
+		return backing_unknown(d, from, w->end, r);
 	return insert_invalidate(d, from, w->end, &w->seq);
 }
 
@@ -286,7 +353,9 @@ static int write_ordered(struct write *w)
 	struct bdev *d = w->d;
 	int r = backing_write(d, w->buf, w->start, w->end, 0);
 
-	return r < 0 ? r : request_backing_flush(d);
+	if (!r)
+		r = request_backing_flush(d);
+	return r < 0 ? backing_unknown(d, w->start, w->end, r) : 0;
 }
 
 /*
@@ -300,12 +369,14 @@ static int write_to_backing(struct write *w)
 		.d = d, .kind = INSERT_CLEAN, .start = w->start, .end = w->end, .data = w->buf, .stream = w->stream,
 	};
 	struct backing_write b = { .pending = false, .error = 0 };
-	int r = 0;
+	int r = d->strict_writethrough ? forget_clean(d, w->start, w->end) : 0;
 
+	if (r < 0)
+		return r;
 	if (w->ordered)
 		r = write_ordered(w);
 	else
-		backing_write_start(&b, d, w->buf, w->start, w->end, w->sync ? BIO_FUA : 0);
+		backing_write_start(&b, d, w->buf, w->start, w->end, backing_flags(d, w->sync));
 	if (r < 0)
 		return r;
 	op.backing = &b;
@@ -336,7 +407,7 @@ int request_write(struct bdev *d, const void *buf, uint64_t start, uint64_t end,
 
 	*ret_path = PATH_WRITE_AROUND;
 	if (!d->set)
-		return backing_write(d, buf, start, end, io->sync ? BIO_FUA : 0);
+		return backing_write(d, buf, start, end, backing_flags(d, io->sync));
 	w.way = WRITE_BACK;
 	if (!bdev_is_flash(d)) {
 		r = write_choose(&w, io);
@@ -363,20 +434,24 @@ int request_zero(struct bdev *d, uint64_t start, uint64_t end)
 	uint64_t seq;
 	int r = 0;
 
-	if (!d->set)
-		return backing_zero(d, start, end);
+	if (!d->set) {
+		r = backing_zero(d, start, end);
+		return r || !d->strict_writethrough ? r : request_backing_flush(d);
+	}
 	if (!bdev_is_flash(d)) {
 		count_bypass(d, BYPASS_DISCARD, end - start);
 		if (writeback_overlaps(d, start, end))
 			writeback_wait_started(d, start, end);
 		r = range_has_dirty(d, start, end, &dirty);
+		if (!r && d->strict_writethrough)
+			r = forget_clean(d, start, end);
 		if (r < 0)
 			return r;
 		r = backing_zero(d, start, end);
-		if (r == 0 && dirty)
+		if (r == 0 && (dirty || d->strict_writethrough))
 			r = request_backing_flush(d);
 		if (r < 0 && dirty)
-			return r; /* the dirty keys stay; without any, nobody knows what backing holds now, so forget our copy (R2.7) */
+			return backing_unknown(d, start, end, r); /* the dirty keys stay */
 	}
 	return insert_invalidate(d, start, end, &seq) < 0 ? -EIO : r;
 }

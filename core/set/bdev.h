@@ -60,6 +60,8 @@ struct bdev {
 	struct reason_count bypass_reasons[BYPASS_REASONS];
 	struct reason_count writeback_refusals[WRITEBACK_REFUSALS]; /* writes in writeback mode */
 	bool bypass_torture_test;
+	bool verify;		     /* compare clean hits with the backing device (R2.3) */
+	bool strict_writethrough;    /* what was seen once after a crash stays (R2.6) */
 	uint32_t io_errors, io_error_limit;
 	unsigned stop_when_cache_set_failed; /* 0 auto, 1 always */
 	unsigned readahead_cache_policy;     /* stored, inert: 0 all, 1 meta-only */

@@ -106,6 +106,8 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
 	model_read_begin(w->model[dev], &read);
 	r = bcf_read(d, mem, len, offset, io);
+	if (world_cset(w) && strstr(world_cset(w)->error, "verify:"))
+		world_fail(w, "%s", world_cset(w)->error); /* R2.3: whatever fails, what is clean is the same on both */
 	if (excused(w, r))
 		ignore_result(model_read_end(w->model[dev], &read, offset, mem, 0, &why));
 	else if (r != (int64_t)len)
@@ -114,10 +116,18 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 		world_fail_data(w, dev, offset, len, text);
 }
 
+/* May the request leave something on the backing device that a cached copy could hide for a while? */
+static bool may_go_direct(struct world *w, bool zero)
+{
+	if (w->options.faults)
+		return true;
+	return !w->strict && (zero || !w->always_writeback || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL);
+}
+
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
 {
 	struct world *w = c->l->w;
-	struct model_op op = { .direct = zero || !w->always_writeback || w->options.faults || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL };
+	struct model_op op = { .direct = may_go_direct(w, zero) };
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
@@ -239,7 +249,7 @@ static void do_control(struct client *c, unsigned dev)
 	const char *path, *text = "1";
 	int target = (int)dev;
 
-	switch (prng_below(&c->rng, w->always_writeback ? 4 : 10)) {
+	switch (prng_below(&c->rng, w->always_writeback ? 4 : 11)) {
 	case 0:
 		path = "%s/internal/trigger_gc";
 		target = -1;
@@ -266,6 +276,10 @@ static void do_control(struct client *c, unsigned dev)
 	case 6:
 		do_detach(c, dev);
 		return;
+	case 8:
+		path = w->strict || rng_percent(&c->rng, 40) ? "%s/verify" : "%s/strict_writethrough";
+		text = ONE_OF(&c->rng, "0", "1");
+		break;
 	case 7:
 		path = "%s/bypass_torture_test";
 		text = ONE_OF(&c->rng, "0", "1");
@@ -386,6 +400,10 @@ static void configure(struct load *l)
 				writeback_wake(d);
 			}
 		}
+		int strict = w->strict ? world_ctl(w, (int)i, "%s/strict_writethrough", "1") : 0;
+
+		if (strict < 0 && !excused(w, strict))
+			world_fail(w, "cannot set strict_writethrough of dev%u", i);
 		if (!w->always_writeback)
 			continue;
 		int r = world_ctl(w, (int)i, "%s/cache_mode", "writeback");
