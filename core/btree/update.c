@@ -15,6 +15,7 @@ static void dirty_changed(struct bkeys_dirty *cb, uint32_t inode, uint64_t start
 	struct cset *c = container_of(cb, struct dirty_account, cb)->c;
 	struct bdev *d = inode < c->g.nr_uuids ? c->devices[inode] : NULL;
 
+	slots_dirty_changed(c, inode, nr_sectors);
 	if (!d)
 		return; /* not attached (yet): counted when it is (§8.9) */
 	if (bdev_is_flash(d))

@@ -128,9 +128,8 @@ static int __attribute__((noinline)) index_fills(struct insert_op *op, const str
 }
 
 /* Waits as index_keys(), once per keylist. */
-int __attribute__((noinline)) insert_invalidate(struct bdev *d, uint64_t start, uint64_t end, uint64_t *ret_seq)
+int __attribute__((noinline)) index_invalidate(struct cset *c, uint32_t inode, uint64_t start, uint64_t end, uint64_t *ret_seq)
 {
-	struct cset *c = d->set;
 	struct keylist keys;
 	int r = 0;
 
@@ -141,12 +140,17 @@ int __attribute__((noinline)) insert_invalidate(struct bdev *d, uint64_t start, 
 			uint32_t n = (uint32_t)min(end - start, (uint64_t)INVALIDATE_SECTORS_MAX);
 
 			start += n;
-			bkey_init(&k.k, d->inode, start, n);
+			bkey_init(&k.k, inode, start, n);
 			keylist_push(&keys, &k.k);
 		}
 		r = index_keys(c, &keys, ret_seq);
 	}
 	return r;
+}
+
+int insert_invalidate(struct bdev *d, uint64_t start, uint64_t end, uint64_t *ret_seq)
+{
+	return index_invalidate(d->set, d->inode, start, end, ret_seq);
 }
 
 /* --- data ---------------------------------------------------------------------------------------------------------------- */

@@ -60,6 +60,7 @@ struct insert_op {
 /* 0; -EIO: data write failed for good (dirty), or the backing write did (clean); -EAGAIN: see dirty; -EROFS, -EINTR: the set failed, stops. */
 FIBER_FN MUST_CHECK int insert_data(struct insert_op *op);
 /* Cut [start, end) out of the index, journalled. ret_seq: as insert_op.seq, untouched when nothing was journalled. */
+FIBER_FN MUST_CHECK int index_invalidate(struct cset *c, uint32_t inode, uint64_t start, uint64_t end, uint64_t *ret_seq);
 FIBER_FN MUST_CHECK int insert_invalidate(struct bdev *d, uint64_t start, uint64_t end, uint64_t *ret_seq);
 
 /* Completion of a data I/O of the cache device: error limits and congestion. */

@@ -19,6 +19,8 @@ static bool key_lock(struct cset *c, struct swap_key *k, const struct bkey *new)
 	struct bdev *d = bkey_inode(new) < c->g.nr_uuids ? c->devices[bkey_inode(new)] : NULL;
 
 	k->d = d;
+	if (purge_runs(&c->purge, bkey_inode(new)))
+		return false;
 	if (!d) {
 		c->absent_swaps++;
 		return true;

@@ -58,8 +58,11 @@ static int may_attach(const struct bdev *d, const struct cset *c, bool explicit_
 	return 0;
 }
 
-/* Which slot will it have? An old one whose data may be outdated is not it. */
-static int choose_slot(const struct bdev *d, const struct cset *c, int *ret_outdated, struct printbuf *why)
+/*
+ * The slot that the set has for it, or -EEXIST: it needs a new one. *ret_outdated: what the set has was cached before the device was used without
+ * it, so it must not come back.
+ */
+static int known_slot(const struct bdev *d, const struct cset *c, int *ret_outdated, struct printbuf *why)
 {
 	enum bdev_state st = super_state(d->super);
 	int slot = uuid_slot_find(c, d->super->uuid);
@@ -67,7 +70,7 @@ static int choose_slot(const struct bdev *d, const struct cset *c, int *ret_outd
 	*ret_outdated = -1;
 	if (slot >= 0 && (st == BDEV_STATE_NONE || st == BDEV_STATE_STALE)) {
 		*ret_outdated = slot;
-		slot = -1;
+		return -EEXIST;
 	}
 	if (slot >= 0)
 		return slot;
@@ -76,22 +79,33 @@ static int choose_slot(const struct bdev *d, const struct cset *c, int *ret_outd
 		   c->uuid_text);
 		return -ENOENT;
 	}
-	slot = uuid_slot_free(c);
-	if (slot < 0)
-		pr(why, "cache set %s has no free slot for another device", c->uuid_text);
-	return slot < 0 ? -EINVAL : slot;
+	return -EEXIST;
+}
+
+/* A new inode number makes what is cached under the old one unreachable. Dirty data stays where it is, for bdev_readopt() or `forget`. */
+static int give_up_slot(struct bdev *d, struct cset *c, uint32_t slot)
+{
+	uint64_t dirty = slot_dirty_sectors(c, slot);
+	int r;
+
+	if (dirty)
+		log_warn("cache set %s: '%s' was run without it: %llu bytes of its dirty data in slot %u are out of use. See the manual about "
+			 "readopt and forget", c->uuid_text, d->backing->path, (unsigned long long)dirty * SECTOR_BYTES, slot);
+	else
+		log_info("cache set %s: what it holds of '%s' from before is given up", c->uuid_text, d->backing->path);
+	slot_invalidate(c, slot, false);
+	r = uuid_table_write(c);
+	if (!r)
+		slot_left(c, slot);
+	return r;
 }
 
 /* A slot that is new to the device: table first, then the superblock that claims it. */
 static int join_new_slot(struct bdev *d, struct cset *c, uint32_t slot)
 {
-	struct uuid_entry *u = &c->uuids[slot];
 	int r;
 
-	memset(u, 0, sizeof(*u));
-	memcpy(u->uuid, d->super->uuid, 16);
-	memcpy(u->label, d->super->label, LABEL_BYTES);
-	u->first_reg = u->last_reg = (uint32_t)now_s32();
+	slot_fill(c, slot, d->super->uuid, d->super->label, 0);
 	r = uuid_table_write(c);
 	if (r < 0)
 		return r;
@@ -100,27 +114,35 @@ static int join_new_slot(struct bdev *d, struct cset *c, uint32_t slot)
 	return bdev_write_super(d);
 }
 
-static int join(struct bdev *d, struct cset *c, struct printbuf *why)
+/* On disk. Returns the slot. */
+static int join_on_disk(struct bdev *d, struct cset *c, struct printbuf *why)
 {
-	int outdated, slot = choose_slot(d, c, &outdated, why), r;
-	bool known;
+	int outdated, slot = known_slot(d, c, &outdated, why), r = 0;
 
-	if (slot < 0)
-		return slot;
-	if (outdated >= 0) { /* a new inode number makes what is cached under the old one unreachable */
-		log_warn("cache set %s: what it holds of '%s' from before is given up", c->uuid_text, d->backing->path);
-		uuid_entry_invalidate(&c->uuids[outdated], (uint32_t)now_s32());
-	}
-	known = !memcmp(c->uuids[slot].uuid, d->super->uuid, 16);
-	if (known) {
+	if (slot >= 0) {
 		c->uuids[slot].last_reg = (uint32_t)now_s32();
 		r = uuid_table_write(c);
-	} else {
-		r = join_new_slot(d, c, (uint32_t)slot);
+		return r < 0 ? r : slot;
 	}
-	if (r < 0) {
-		pr(why, "cannot attach '%s': %s", d->backing->path, c->error[0] ? c->error : strerror(-r));
-		return r;
+	if (slot != -EEXIST)
+		return slot;
+	if (outdated >= 0)
+		r = give_up_slot(d, c, (uint32_t)outdated);
+	if (!r)
+		slot = slot_take(c, why);
+	if (!r && slot >= 0)
+		r = join_new_slot(d, c, (uint32_t)slot);
+	return r < 0 ? r : slot;
+}
+
+static int join(struct bdev *d, struct cset *c, struct printbuf *why)
+{
+	int slot = join_on_disk(d, c, why), r;
+
+	if (slot < 0) {
+		if (!why || !why->len_bytes)
+			pr(why, "cannot attach '%s': %s", d->backing->path, c->error[0] ? c->error : strerror(-slot));
+		return slot;
 	}
 	d->inode = (uint32_t)slot;
 	d->set = c;
@@ -179,7 +201,7 @@ static int leave_on_disk(struct bdev *d, struct cset *c)
 	r = bdev_write_super(d);
 	if (r < 0)
 		return r;
-	uuid_entry_invalidate(&c->uuids[d->inode], (uint32_t)now_s32());
+	slot_invalidate(c, d->inode, false);
 	if (!c->io_disable && uuid_table_write(c) < 0)
 		log_warn("%s: cache set %s could not forget it", d->name, c->uuid_text);
 	return 0; /* a failed set cannot forget it, but NONE is enough (format.md §12.4) */
@@ -188,18 +210,23 @@ static int leave_on_disk(struct bdev *d, struct cset *c)
 void bdev_detach_finish(struct bdev *d)
 {
 	struct cset *c = d->set;
+	uint32_t slot = d->inode;
+	struct range all;
 	int r;
 
 	quiesce(d);
+	range_acquire(&d->ranges, &all, 0, UINT64_MAX); /* a swap that goes on would meet the purge of the slot */
 	r = leave_on_disk(d, c);
 	if (r < 0) { /* on disk it still belongs to the set: old copies would hide what is written past the cache */
 		d->io_disable = true;
 		snprintf(d->error, sizeof(d->error), "its superblock could not be written when it was detached: %s", strerror(-r));
 		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
 	}
-	c->devices[d->inode] = NULL;
+	c->devices[slot] = NULL;
 	d->set = NULL;
 	d->detaching = false;
+	range_release(&d->ranges, &all);
+	slot_left(c, slot);
 	log_info("caching disabled for %s ('%s')", d->name, d->backing->path);
 	unquiesce(d);
 	bcf_devices_changed(d->bcf);

@@ -26,6 +26,7 @@ static void wake_everybody(struct cset *c)
 	wake_all(&c->alloc.bucket_wait);
 	wake_all(&c->alloc.work);
 	wake_all(&c->gc.work);
+	purge_wake(c);
 	wake_all(&c->gc.done);
 	wake_all(&c->btree.reserve_wait);
 	wake_all(&c->btree.write_pool_wait);
@@ -98,12 +99,14 @@ static void cset_free(struct cset *c)
 	free(c->super);
 	free(c->uuids);
 	free(c->devices);
+	slots_release(c);
 	free(c);
 }
 
-/* Fibers in the order in which they may still need each other: gc → allocator → nodes → journal. */
+/* Fibers in the order in which they may still need each other: purger → gc → allocator → nodes → journal. */
 static void stop_fibers(struct cset *c)
 {
+	purge_stop(c);
 	gc_stop(c);
 	alloc_stop(c);
 	if (!c->io_disable && c->btree.root)
@@ -145,6 +148,10 @@ static int cset_alloc_objects(struct cset *c)
 	if (r < 0)
 		return r;
 	gc_init(c);
+	purge_init(c);
+	r = slots_init(c);
+	if (r < 0)
+		return r;
 	wait_queue_init(&c->absent_swaps_zero);
 	c->devices = calloc(c->g.nr_uuids, sizeof(*c->devices));
 	if (!c->devices || posix_memalign((void **)&c->uuids, PAGE_BYTES, c->g.meta_bytes))
@@ -205,7 +212,7 @@ static int cset_start(struct cset *c, struct printbuf *why)
 	}
 	c->journal.reserve = true;
 	c->state = CSET_RUNNING;
-	return 0;
+	return purge_start(c);
 }
 
 int cset_new(struct bcf *b, struct blkdev *cache, struct super *super, struct cset **ret, struct printbuf *why)

@@ -15,6 +15,8 @@
 #include "core/io/blk.h"
 #include "core/journal/journal.h"
 #include "core/request/policy.h"
+#include "core/set/purge.h"
+#include "core/set/slots.h"
 #include "core/space/alloc.h"
 #include "core/space/gc.h"
 #include "core/space/open_bucket.h"
@@ -60,6 +62,8 @@ struct cset {
 	struct bkey_buf uuid_bucket;
 	struct fmutex uuid_lock;
 	struct bdev **devices;	  /* by slot */
+	struct slot *slots;	  /* the same */
+	struct purge purge;
 	uint64_t flash_dirty_sectors;
 	unsigned absent_swaps;	  /* keys of absent devices that are being swapped (request/swap.h) */
 	struct wait_queue absent_swaps_zero;
@@ -110,10 +114,5 @@ FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
 void cset_hold(struct cset *c);
 void cset_release(struct cset *c);
 
-/* uuid table (volume.c). Slots are found by uuid, or -1. */
-int uuid_slot_find(const struct cset *c, const uint8_t uuid[16]);
-int uuid_slot_free(const struct cset *c);
-/* Write the whole table to a new bucket and wait for the journal entry that names it (§1.11). Takes uuid_lock. */
-FIBER_FN MUST_CHECK int uuid_table_write(struct cset *c);
 /* Start every flash-only volume in the table; bad ones are logged and skipped. */
 FIBER_FN void volumes_start(struct cset *c);

@@ -103,8 +103,11 @@ static void adopt_and_mark(struct check *ck, struct bnode *n)
 				bucket_adopt_gen(ck->c, k->ptr[i], n->level, n->level && bkey_is_zero_pos(k));
 	}
 	bkeys_iter_init_all(&it, &n->keys);
-	while ((k = bkeys_iter_next(&it)))
+	while ((k = bkeys_iter_next(&it))) {
 		gc_mark_key(ck->c, n->level, k);
+		if (!n->level && extent_live(ck->c, k))
+			slots_count(ck->c, k);
+	}
 }
 
 static int check_visit(void *ctx, struct bnode *n)

@@ -113,6 +113,7 @@ void gc_finish(struct cset *c)
 	a->gc_mark_valid = true;
 	a->invalidate_needs_gc = false;
 	alloc_recount(c);
+	slots_count_end(c);
 	c->gc.sectors_to_gc = (int64_t)max(1ull, c->g.nr_buckets * c->g.bucket_sectors / 16);
 	no_yield_end();
 	alloc_wake(c);
@@ -138,6 +139,7 @@ static void begin(struct cset *c)
 	}
 	a->gc_mark_valid = false;
 	c->gc.counting = (struct gc_stats){ 0 };
+	slots_count_begin(c);
 	c->gc.epoch++;
 	no_yield_end();
 }
@@ -158,8 +160,10 @@ static bool mark_node(struct cset *c, struct bnode *n)
 		stale = max(stale, gc_mark_key(c, n->level, k));
 		keys++;
 		dead += !live;
-		if (live && !n->level)
+		if (live && !n->level) {
 			st->data_sectors += bkey_size(k);
+			slots_count(c, k);
+		}
 	}
 	if (n == c->btree.root)
 		gc_mark_key(c, n->level + 1u, &n->key.k);

@@ -59,9 +59,10 @@ static inline int rig_main(void *arg)
 	return 0;
 }
 
-static inline void rig_run(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r))
+static inline void rig_run_buckets(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r), uint32_t bucket_sectors)
 {
-	struct super_format cache = { .device_sectors = RIG_CACHE_SECTORS, .block_sectors = 8, .bucket_sectors = 128, .uuid = { 1 }, .set_uuid = { 2 } };
+	struct super_format cache = { .device_sectors = RIG_CACHE_SECTORS / 128 * bucket_sectors, .block_sectors = 8,
+				      .bucket_sectors = bucket_sectors, .uuid = { 1 }, .set_uuid = { 2 } };
 	struct super_format backing = { .backing = true, .device_sectors = 16 + RIG_DATA_SECTORS, .block_sectors = 8, .uuid = { 3 } };
 	struct rig r = { .mode = mode, .body = body };
 
@@ -72,6 +73,8 @@ static inline void rig_run(uint64_t seed, enum cache_mode mode, void (*body)(str
 	blk_sim_free(r.cache);
 	blk_sim_free(r.backing);
 }
+
+static inline void rig_run(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r)) { rig_run_buckets(seed, mode, body, 128); }
 
 /* --- what bodies do ------------------------------------------------------------------------------------------------------ */
 
