@@ -40,7 +40,6 @@ struct bdev {
 	uint64_t nr_sectors;	  /* exported size */
 	bool running;		  /* has a data file */
 	bool detaching, closing, io_disable;
-	struct fiber *stopper;	  /* waits for the last user of a closing device */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
 	unsigned holds;		  /* control operations in progress: keep the object, but not its relation to a set */
