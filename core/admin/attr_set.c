@@ -391,6 +391,7 @@ static const struct attr internal_attrs[] = {
 	ATTR_RO(ATTR_DEC, "btree_used_percent", get_btree_used, "how full index nodes were at the last gc"),
 	ATTR_RO(ATTR_DEC, "btree_cache_max_chain", get_max_chain, "longest hash chain of the node cache"),
 	COUNT("cache_read_races", cache_read_races, "reads whose bucket was reused meanwhile"),
+	COUNT("data_csum_errors", data_csums.nr_mismatches, "reads from the cache whose data was not what had been written (data_csum)"),
 	COUNT("reclaim", journal.nr_reclaim, "calls of journal reclaim"),
 	COUNT("reclaimed_journal_buckets", journal.nr_reclaimed_buckets, "journal buckets freed"),
 	COUNT("flush_write", journal.nr_flush_write, "index nodes written because the journal ran full"),

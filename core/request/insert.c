@@ -228,6 +228,7 @@ static int batch_fill(struct batch *b, struct insert_op *op, uint64_t stream, ui
 			ptr_bucket(c, k->ptr[0])->mark = MARK_DIRTY; /* before it is indexed: nobody may think it droppable */
 		}
 		c->data_sectors_written += bkey_size(k);
+		data_csum_note(c, op->d, ptr_sector(k->ptr[0]), op->data + (bkey_start(k) - op->start) * SECTOR_BYTES, bkey_size(k));
 		w->batch = b;
 		b->nr++;
 		op->cursor = bkey_offset(k);

@@ -152,9 +152,15 @@ static void piece_done(struct bio *bio)
 	struct cset *c = p->rq->c;
 
 	if (p->from_cache) {
-		ptr_bucket(c, p->key.k.ptr[0])->readers--;
+		uint64_t ptr = p->key.k.ptr[0];
+		bool stale = ptr_stale(c, ptr);
+
+		if (!bio->error && !stale)
+			bio->error = extent_csum_verify(c, ptr_sector(ptr) + (p->start - bkey_start(&p->key.k)),
+							read_memory(p->rq, p->start), bio->nr_sectors);
+		ptr_bucket(c, ptr)->readers--;
 		cache_io_account(c, bio);
-		if (!bio->error && ptr_stale(c, p->key.k.ptr[0])) {
+		if (!bio->error && stale) {
 			p->raced = true;
 			c->cache_read_races++;
 		}

@@ -59,6 +59,7 @@ struct bdev {
 	struct reason_count bypass_reasons[BYPASS_REASONS];
 	struct reason_count writeback_refusals[WRITEBACK_REFUSALS]; /* writes in writeback mode */
 	bool bypass_torture_test;
+	bool data_csum;		     /* note checksums of what goes to the cache (csum.h) */
 	bool verify;		     /* compare clean hits with the backing device (R2.3) */
 	bool strict_writethrough;    /* what was seen once after a crash stays (R2.6) */
 	uint32_t io_errors, io_error_limit;

@@ -95,6 +95,7 @@ static void cset_free(struct cset *c)
 	btree_release(c);
 	journal_release(c);
 	alloc_release(c);
+	data_csums_release(&c->data_csums);
 	blk_close(c->cache);
 	free(c->super);
 	free(c->uuids);

@@ -14,6 +14,7 @@
 #include "core/btree/btree.h"
 #include "core/io/blk.h"
 #include "core/journal/journal.h"
+#include "core/request/csum.h"
 #include "core/request/policy.h"
 #include "core/set/purge.h"
 #include "core/set/slots.h"
@@ -76,6 +77,7 @@ struct cset {
 	uint64_t idle_counter;
 	uint64_t cache_read_races;
 	uint64_t writeback_keys_done, writeback_keys_failed;
+	struct data_csums data_csums;
 	size_t fill_bytes;	/* buffers of fills in flight */
 	struct stats stats;
 	struct histogram wait_bucket, wait_journal; /* of those who had to wait: for a bucket, for room in the journal */

@@ -90,6 +90,7 @@ int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64
 
 		if (err)
 			return err;
+		data_csum_forget_bucket(c, b->bucket);
 		b->sectors_free = c->g.bucket_sectors;
 		b->flash = flash;
 	}

@@ -106,8 +106,12 @@ static void batch_read_done(struct bio *bio)
 {
 	struct segment *s = container_of(bio, struct segment, bio);
 	struct cset *c = s->batch->d->set;
+	const struct bkey *k = s->batch->keys[s->key].key;
 
-	ptr_bucket(c, s->batch->keys[s->key].key->ptr[0])->readers--;
+	if (!bio->error && !ptr_stale(c, k->ptr[0])) /* what the cache device made of it must not reach backing */
+		bio->error = extent_csum_verify(c, ptr_sector(k->ptr[0]) + (s->start - bkey_start(k)),
+						s->batch->buf + (size_t)s->buf_sector * SECTOR_BYTES, s->nr_sectors);
+	ptr_bucket(c, k->ptr[0])->readers--;
 	cache_io_account(c, bio);
 	if (bio->error)
 		fail_key(s->batch, s->key);

@@ -60,13 +60,13 @@ struct sim_handle {
 	struct engine *engine;
 };
 
-enum { READ_EARLY = 1, FLUSHING = 2 };
+enum { READ_EARLY = 1, FLUSHING = 2, CORRUPT = 4 };
 
 /* What a bio is to us, in bio->priv. */
 struct flight {
 	struct timer timer;
 	struct piece *pieces[2];
-	uint64_t covers; /* completions a flush makes durable */
+	uint64_t covers; /* completions a flush makes durable; of a corrupt read: the sector */
 	int error;
 	unsigned flags;
 };
@@ -475,6 +475,10 @@ static void sim_submit(struct bio *bio)
 		extra = fault->extra_ns;
 	}
 	bio_start(s, bio);
+	if (fault && fault->corrupt && bio->op == BIO_READ) {
+		flight(bio)->flags |= CORRUPT;
+		flight(bio)->covers = max(fault->sector, bio->sector);
+	}
 	if (power_event(h) || extra == UINT64_MAX)
 		return;
 	ns = latency_ns(bio) + extra;
@@ -536,6 +540,17 @@ static bool flush_phase(struct blk_sim *s, struct bio *bio)
 	return true;
 }
 
+/* What the disk holds is right; what it says is not. */
+static void corrupt_read(struct bio *bio, uint64_t sector)
+{
+	uint64_t at = (sector - bio->sector) * SECTOR_BYTES + sector % SECTOR_BYTES;
+	char byte;
+
+	iov_gather(&byte, bio->iov, bio->nr_iov, at, 1);
+	byte ^= 0x10;
+	iov_scatter(bio->iov, bio->nr_iov, at, &byte, 1);
+}
+
 static void bio_complete(struct blk_sim *s, struct bio *bio)
 {
 	struct flight *f = flight(bio);
@@ -546,6 +561,8 @@ static void bio_complete(struct blk_sim *s, struct bio *bio)
 		read_now(s, bio);
 	else
 		pieces_complete(s, bio);
+	if (f->flags & CORRUPT)
+		corrupt_read(bio, f->covers);
 	engine_sim_note(handle(bio->dev)->engine, bio->sector ^ bio->nr_sectors << 40 ^ (uint64_t)bio->op << 60 ^ (uint64_t)-f->error);
 	bio_end(bio, f->error);
 }
@@ -839,6 +856,16 @@ void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f)
 void blk_sim_clear_faults(struct blk_sim *s)
 {
 	s->nr_faults = 0;
+}
+
+void blk_sim_forget_corruption(struct blk_sim *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->nr_faults; i++)
+		if (!s->faults[i].corrupt)
+			s->faults[n++] = s->faults[i];
+	s->nr_faults = n;
 }
 
 void blk_sim_fail_nth(struct blk_sim *s, unsigned ops, uint64_t n, int error)

@@ -83,10 +83,12 @@ struct blk_sim_fault {
 	uint64_t sector, nr_sectors; /* bios that touch this range; nr_sectors 0: everywhere (and flushes) */
 	uint64_t skip, count;
 	int error;		     /* negative errno, or 0: only slow */
+	bool corrupt;		     /* reads, with a range: succeed, with a byte of the range's first sector in them changed */
 	uint64_t extra_ns;	     /* added latency; UINT64_MAX: never completes */
 	uint64_t nr_matched;	     /* counted by the device */
 };
 void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f);
 void blk_sim_clear_faults(struct blk_sim *s);
+void blk_sim_forget_corruption(struct blk_sim *s); /* rules with `corrupt`; bios they have hit stay hit */
 void blk_sim_fail_nth(struct blk_sim *s, unsigned ops, uint64_t n, int error); /* n counts from 1 */
 void blk_sim_fail_range(struct blk_sim *s, unsigned ops, uint64_t sector, uint64_t nr_sectors, int error);

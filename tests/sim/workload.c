@@ -92,17 +92,15 @@ static bool excused(struct world *w, int64_t r)
 	return true;
 }
 
-static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io)
+static void do_read_at(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io, uint64_t offset, uint64_t len)
 {
 	struct world *w = c->l->w;
 	char text[2000] = "";
 	struct printbuf why = PRINTBUF(text);
 	struct model_read read;
-	uint64_t offset, len;
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
-	pick_range(c, dev, &offset, &len);
 	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
 	model_read_begin(w->model[dev], &read);
 	r = bcf_read(d, mem, len, offset, io);
@@ -114,6 +112,14 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 		world_fail(w, "dev%u: read of %llu+%llu returns %lld", dev, (unsigned long long)offset, (unsigned long long)len, (long long)r);
 	else if (model_read_end(w->model[dev], &read, offset, mem, len, &why) < 0)
 		world_fail_data(w, dev, offset, len, text);
+}
+
+static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io)
+{
+	uint64_t offset, len;
+
+	pick_range(c, dev, &offset, &len);
+	do_read_at(c, dev, d, io, offset, len);
 }
 
 /* May the request leave something on the backing device that a cached copy could hide for a while? */
@@ -243,6 +249,51 @@ static const char *pick_writeback_knob(struct client *c, const char **ret_text)
 	}
 }
 
+/* An extent whose data the cache device may lie about: all of it has checksums. */
+struct victim {
+	struct cset *c;
+	uint64_t start, cache_sector, nr_sectors;
+};
+
+static bool find_victim(void *ctx, const struct bkey *k)
+{
+	struct victim *v = ctx;
+
+	if (!data_csum_known(v->c, ptr_sector(k->ptr[0]), bkey_size(k)))
+		return true;
+	v->start = bkey_start(k);
+	v->cache_sector = ptr_sector(k->ptr[0]);
+	v->nr_sectors = bkey_size(k);
+	return false;
+}
+
+/*
+ * Let one read of a checksummed extent come back wrong, and read there. Clean: the right data come from backing; dirty: an error. Wrong data never.
+ * Whoever reads the sector first is lied to, so it may be writeback.
+ */
+static void do_corrupt(struct client *c, unsigned dev, struct bdev *d, const struct bcf_io *io)
+{
+	struct world *w = c->l->w;
+	struct victim v = { .c = world_cset(w) };
+	uint64_t from = d->data_offset + prng_below(&c->rng, model_bytes(w->model[dev]) / SECTOR_BYTES);
+
+	if (!v.c || d->set != v.c)
+		return;
+	cset_hold(v.c);
+	if (btree_for_each_extent(v.c, d->inode, from, d->data_offset + d->nr_sectors, find_victim, &v) < 0)
+		v.nr_sectors = 0;
+	cset_release(v.c);
+	d = world_bdev(w, dev); /* that may have waited */
+	if (!d || !d->set || d->set != world_cset(w) || !v.nr_sectors || !data_csum_known(d->set, v.cache_sector, v.nr_sectors))
+		return;
+	v.cache_sector += prng_below(&c->rng, v.nr_sectors);
+	world_trace(w, "client %u: dev%u a read of cache sector %llu will be wrong", c->id, dev, (unsigned long long)v.cache_sector);
+	blk_sim_add_fault(w->cache.sim, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_READ), .sector = v.cache_sector, .nr_sectors = 1,
+								 .count = 1, .corrupt = true });
+	do_read_at(c, dev, d, io, (v.start - d->data_offset) * SECTOR_BYTES, min(v.nr_sectors * SECTOR_BYTES, IO_BYTES_MAX));
+	blk_sim_forget_corruption(w->cache.sim);
+}
+
 static void do_control(struct client *c, unsigned dev)
 {
 	struct world *w = c->l->w;
@@ -343,7 +394,10 @@ static void step(struct client *c)
 		fiber_sleep_ns(rng_log(&c->rng, 40 * NS_PER_S));
 		break;
 	default:
-		do_control(c, dev);
+		if (w->data_csum && rng_percent(&c->rng, 40))
+			do_corrupt(c, dev, d, &io);
+		else
+			do_control(c, dev);
 	}
 }
 
@@ -400,6 +454,8 @@ static void configure(struct load *l)
 				writeback_wake(d);
 			}
 		}
+		if (w->data_csum && world_bdev(w, i))
+			world_bdev(w, i)->data_csum = true;
 		int strict = w->strict ? world_ctl(w, (int)i, "%s/strict_writethrough", "1") : 0;
 
 		if (strict < 0 && !excused(w, strict))

@@ -119,6 +119,7 @@ static void make_formats(struct world *w)
 
 	w->nr_backing = rng_percent(r, 25) ? 2 : 1;
 	w->always_writeback = rng_percent(r, 30);
+	w->data_csum = rng_percent(r, 25);
 	w->strict = !w->always_writeback && rng_percent(r, 30);
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		struct super_format *b = &w->backing_format[i];

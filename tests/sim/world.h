@@ -93,6 +93,7 @@ struct world {
 	 * Nothing but zeroing ever bypasses the cache, and nothing is written back while clients write: the model can be strict. (Writeback
 	 * does not wait for the journal, so an unflushed write may reach the backing device, and a crash still lose its key: R2.6 once more.)
 	 */
+	bool data_csum;		/* the cache device may lie about data that has a checksum */
 	bool strict;		/* strict_writethrough: what was seen after a power cut stays, in every mode (R2.6) */
 	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
