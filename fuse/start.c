@@ -209,7 +209,7 @@ static int register_device(struct bcf *b, const struct config_device *d)
 }
 
 /* dir is the control directory that the tunables' names start from. */
-static int set_tunables(struct bcf *b, const struct config_device *d, const char *dir)
+static int set_tunables_once(struct bcf *b, const struct config_device *d, const char *dir)
 {
 	for (size_t i = 0; i < d->nr_tunables; i++) {
 		const struct config_tunable *t = &d->tunables[i];
@@ -226,6 +226,16 @@ static int set_tunables(struct bcf *b, const struct config_device *d, const char
 		}
 	}
 	return 0;
+}
+
+/* Some bound each other (low < mid < high), and the file may have them in any order: three in a chain are right after three times. */
+static int set_tunables(struct bcf *b, const struct config_device *d, const char *dir)
+{
+	int r = 0;
+
+	for (unsigned pass = 0; pass < 3 && r == 0; pass++)
+		r = set_tunables_once(b, d, dir);
+	return r;
 }
 
 /* Where a registered device's tunables are: the set's directory, or the device's own. */

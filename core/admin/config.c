@@ -197,13 +197,17 @@ void config_normalise(struct config *c)
 
 /* --- devices ---------------------------------------------------------------------------------------------------------- */
 
-/* What may stand in a device's "options": tunables that the kernel forgets at a restart, and a few that it keeps. */
+/*
+ * What may stand in a device's "options": every setting of the control tree but those that are an identity. Not taken from the attribute tables,
+ * for the whole core hangs on them; a test compares (test_tunables.c).
+ */
 static const char *const backing_tunables[] = {
 	"cache_mode", "readahead_cache_policy", "stop_when_cache_set_failed", "sequential_cutoff", "io_error_limit",
 	"writeback_metadata", "writeback_running", "writeback_percent", "writeback_delay", "writeback_rate",
 	"writeback_rate_update_seconds", "writeback_rate_p_term_inverse", "writeback_rate_i_term_inverse",
 	"writeback_rate_minimum", "writeback_consider_fragment", "writeback_rate_fp_term_low", "writeback_rate_fp_term_mid",
 	"writeback_rate_fp_term_high", "stripe_size", "partial_stripes_expensive",
+	"strict_writethrough", "data_csum", "verify", "bypass_torture_test",
 };
 static const char *const cache_tunables[] = {
 	"cache0/cache_replacement_policy", "cache0/discard", "congested_read_threshold_us", "congested_write_threshold_us",
@@ -213,19 +217,25 @@ static const char *const cache_tunables[] = {
 	"internal/idle_max_writeback_rate",
 };
 
+const char *config_tunable_nth(bool backing, size_t n)
+{
+	if (n >= (backing ? ARRAY_SIZE(backing_tunables) : ARRAY_SIZE(cache_tunables)))
+		return NULL;
+	return (backing ? backing_tunables : cache_tunables)[n];
+}
+
 /* A tunable is named by the last component of its control file. */
 static const char *tunable_find(bool backing, const char *name)
 {
-	const char *const *table = backing ? backing_tunables : cache_tunables;
-	size_t nr = backing ? ARRAY_SIZE(backing_tunables) : ARRAY_SIZE(cache_tunables);
+	const char *ctl_name;
 
-	for (size_t i = 0; i < nr; i++) {
-		const char *slash = strrchr(table[i], '/');
+	for (size_t i = 0; (ctl_name = config_tunable_nth(backing, i)); i++) {
+		const char *slash = strrchr(ctl_name, '/');
 
-		if (!strcmp(slash ? slash + 1 : table[i], name))
-			return table[i];
+		if (!strcmp(slash ? slash + 1 : ctl_name, name))
+			break;
 	}
-	return NULL;
+	return ctl_name;
 }
 
 static void device_release(struct config_device *d)

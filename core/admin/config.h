@@ -60,6 +60,8 @@ MUST_CHECK int config_set_option(struct config *c, const char *name, const char 
  * false: nowhere.
  */
 bool config_state_file(const struct config *c, char ret_path[CONFIG_PATH_BYTES]);
+/* What a device's "options" may name: control files below its directory, one after the other; NULL: no more. */
+const char *config_tunable_nth(bool backing, size_t n);
 /* path must be absolute. */
 MUST_CHECK int config_add_device(struct config *c, const char *path, bool backing);
 /* Take the device list of the command line: it replaces the file's, but tunables given there for the same path stay. */

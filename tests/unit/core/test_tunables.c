@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "core/admin/config.h"
 #include "core/admin/saved.h"
 #include "core/admin/tunables.h"
 #include "tests/unit/core/attr_world.h"
@@ -431,6 +432,135 @@ static void too_much_to_keep_is_refused(void **state)
 	free(old);
 }
 
+/* --- the configuration file and its manual page -------------------------------------------------------------------------- */
+
+static bool is_identity(const char *name) { return !strcmp(name, "label") || !strcmp(name, "synchronous"); }
+
+static bool configurable(const struct attr *a)
+{
+	return (a->keep == ATTR_KEEP_SAVED || a->keep == ATTR_KEEP_SHOWN) && !is_identity(a->name);
+}
+
+static const struct {
+	enum attr_dir dir;
+	bool backing;
+	const char *below;
+} config_dirs[] = { { ATTR_DIR_BDEV, true, "" }, { ATTR_DIR_SET, false, "" }, { ATTR_DIR_INTERNAL, false, "internal/" }, { ATTR_DIR_CACHE, false, "cache0/" } };
+
+static bool config_takes(bool backing, const char *ctl_name)
+{
+	const char *name;
+
+	for (size_t i = 0; (name = config_tunable_nth(backing, i)); i++)
+		if (!strcmp(name, ctl_name))
+			return true;
+	return false;
+}
+
+static unsigned nr_configurable(bool backing)
+{
+	unsigned n = 0;
+
+	for (size_t d = 0; d < ARRAY_SIZE(config_dirs); d++) {
+		const struct attr_table *t = attr_table(config_dirs[d].dir);
+
+		for (size_t i = 0; i < t->nr && config_dirs[d].backing == backing; i++) {
+			char ctl_name[100];
+
+			snprintf(ctl_name, sizeof(ctl_name), "%s%s", config_dirs[d].below, t->attrs[i].name);
+			if (!configurable(&t->attrs[i]))
+				continue;
+			n++;
+			if (!config_takes(backing, ctl_name))
+				fail_msg("%s: a setting, but not a tunable of the configuration (config.c)", ctl_name);
+		}
+	}
+	return n;
+}
+
+static void every_setting_is_a_tunable_of_the_configuration(void **state)
+{
+	for (int backing = 0; backing < 2; backing++) {
+		size_t n = 0;
+
+		while (config_tunable_nth(backing, n))
+			n++;
+		assert_true(n >= nr_configurable(backing));
+	}
+}
+
+/* The part of the page from one heading to the next. Tests run from the top of the tree, as make does. */
+static const char *man_section(const char *heading)
+{
+	static char text[65536], section[65536];
+	int fd = open("docs/man/bcache-fuse.conf.5", O_RDONLY);
+	const char *start, *end;
+	ssize_t n;
+
+	if (fd < 0)
+		return NULL;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[max(n, (ssize_t)0)] = '\0';
+	start = strstr(text, heading);
+	assert_non_null(start);
+	start += strlen(heading);
+	end = strstr(start, "\n.S");
+	snprintf(section, sizeof(section), "%.*s", (int)(end ? end - start : (ssize_t)strlen(start)), start);
+	return section;
+}
+
+/* ".Cm NAME , NAME" lines. */
+static bool page_names(const char *section, const char *name)
+{
+	for (const char *line = section; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		size_t len = strlen(name);
+
+		if (strncmp(line, ".Cm ", 4) && strncmp(line, ".It Cm ", 7))
+			continue;
+		for (const char *at = line; (at = strstr(at, name)) && at < line + strcspn(line, "\n"); at += len)
+			if (at[-1] == ' ' && (at[len] == ' ' || at[len] == '\n' || !at[len]))
+				return true;
+	}
+	return false;
+}
+
+static void every_tunable_stands_in_the_manual_page(void **state)
+{
+	static const char *const headings[] = { ".Ss Tunables of a cache device", ".Ss Tunables of a backing device" };
+	const char *name, *slash, *section;
+
+	for (int backing = 0; backing < 2; backing++) {
+		section = man_section(headings[backing]);
+		if (!section)
+			skip();
+		for (size_t i = 0; (name = config_tunable_nth(backing, i)); i++) {
+			slash = strrchr(name, '/');
+			if (!page_names(section, slash ? slash + 1 : name))
+				fail_msg("bcache-fuse.conf.5 does not mention %s under '%s'", name, headings[backing]);
+		}
+	}
+}
+
+static void the_manual_pages_example_is_a_configuration(void **state)
+{
+	const char *section = man_section(".Sh EXAMPLES"), *start, *end;
+	char text[400] = "";
+	struct printbuf why = PRINTBUF(text);
+	struct config c;
+
+	if (!section)
+		skip();
+	config_init(&c);
+	start = strchr(section, '{');
+	end = strstr(section, "\n.Ed");
+	assert_true(start && end);
+	if (config_parse(&c, "example", start, (size_t)(end - start), &why) < 0)
+		fail_msg("%s", text);
+	assert_true(c.nr_devices >= 3);
+	config_release(&c);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, files_new, files_gone)
 
 int main(void)
@@ -453,6 +583,9 @@ int main(void)
 		TEST(a_state_file_in_our_own_mount_is_refused),
 		TEST(nothing_is_saved_once_the_end_has_begun),
 		cmocka_unit_test(too_much_to_keep_is_refused),
+		cmocka_unit_test(every_setting_is_a_tunable_of_the_configuration),
+		cmocka_unit_test(every_tunable_stands_in_the_manual_page),
+		cmocka_unit_test(the_manual_pages_example_is_a_configuration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
