@@ -393,7 +393,7 @@ static const struct attr bdev_attrs[] = {
 	TUNE_B("strict_writethrough", strict_writethrough, 0,
 	       "1: writes past the cache are durable when they return, and the old copy is forgotten first, so no crash brings it back for a while"),
 	TUNE_B("data_csum", data_csum, 0, "1: checksum what goes to the cache and check what comes back; in memory, so for data of this run of the daemon"),
-	TUNE_B("verify", verify, 0, "1: compare what is read from the cache with the backing device; a difference fails the set"),
+	TUNE_B("verify", verify, 0, "1: compare clean data read from the cache with the backing device; a difference, which unflushed writes before a crash may leave, fails the set"),
 	TUNE_B("bypass_torture_test", bypass_torture_test, 0, "1: a random quarter of requests bypasses the cache"),
 	TUNE_B("writeback_metadata", writeback.metadata, 1, "stored without effect, as in the kernel"),
 	{ .name = "io_disable", .help = "1: every request fails with EIO", .mode = 0644, .input = ATTR_IN_B, .keep = ATTR_KEEP_STATE,
