@@ -154,6 +154,8 @@ void bkeys_sort_full(struct bkeys *b, void *scratch);
  * (leaves). dst has room and holds nothing above src's first key.
  */
 void bkeys_sort_into(const struct bkeys *src, struct bkeys *dst, bool (*drop)(void *ctx, const struct bkey *k), void *ctx);
+/* The same, from where the iterator stands and while dst's set stays within max_words. True: src is used up. */
+bool bkeys_sort_some(struct bkeys_iter *it, struct bkeys *dst, uint32_t max_words, bool (*drop)(void *ctx, const struct bkey *k), void *ctx);
 /*
  * Split: src has one (open) set. Move the upper part to dst's empty open set such that src keeps at least num/den of the words. Returns
  * the last key that stays; its END becomes src's bound. Both sides are non-empty if src has two keys that a bound can separate: keys with

@@ -403,26 +403,34 @@ static struct bkey *last_key(const struct bkeys *b, const struct bkeys_set *s)
 	return last;
 }
 
-void bkeys_sort_into(const struct bkeys *src, struct bkeys *dst, bool (*drop)(void *ctx, const struct bkey *k), void *ctx)
+bool bkeys_sort_some(struct bkeys_iter *it, struct bkeys *dst, uint32_t max_words, bool (*drop)(void *ctx, const struct bkey *k), void *ctx)
 {
 	struct bkeys_set *s = bkeys_last_set(dst);
 	struct writer w = { .g = dst->g, .merge = bkeys_may_merge(dst), .set = s->set, .last = last_key(dst, s) };
 	const struct bkey *k;
-	struct bkeys_iter it;
 
 	assert(dst->open);
-	assert(src->leaf == dst->leaf);
-	w.max_words = s->set->nr_words + bkeys_room_words(dst);
-	bkeys_iter_init_all(&it, src);
-	while ((k = bkeys_iter_next(&it))) {
-		bool fits;
-
-		if ((src->leaf && !bkey_size(k)) || (drop && drop(ctx, k)))
+	w.max_words = min(max_words, s->set->nr_words + bkeys_room_words(dst));
+	for (; (k = bkeys_iter_peek(it)); bkeys_iter_next(it)) {
+		if ((dst->leaf && !bkey_size(k)) || (drop && drop(ctx, k)))
 			continue;
-		fits = writer_add(&w, k);
-		assert(fits);
+		if (s->set->nr_words + bkey_words(k) > w.max_words) /* even if it would merge: a merge in part cannot be undone */
+			break;
+		(void)writer_add(&w, k); /* fits */
 	}
 	bset_index_build(dst, s);
+	return !k;
+}
+
+void bkeys_sort_into(const struct bkeys *src, struct bkeys *dst, bool (*drop)(void *ctx, const struct bkey *k), void *ctx)
+{
+	struct bkeys_iter it;
+	bool fits;
+
+	assert(src->leaf == dst->leaf);
+	bkeys_iter_init_all(&it, src);
+	fits = bkeys_sort_some(&it, dst, UINT32_MAX, drop, ctx);
+	assert(fits);
 }
 
 /* Would the END of k be a bound that separates it from the next key? */

@@ -12,7 +12,7 @@
  *
  * Changing the structure (split, rewrite, new root). One lock per tree, `structure` (an fmutex): structural changes are rare, one
  * at a time keeps them simple. The node being replaced and its replacements are *frozen*: inserts wait, lookups go on in the old
- * node. Steps of replacing node n (btree/split.c):
+ * node. Steps of replacing node n (btree/replace.c; several at once: coalesce.c):
  *   1 reserve check: enough BTREE buckets for a split of the whole path (R5.3); then lock; room in the parent is made first.
  *   2 freeze n; build replacements; write them, FUA; wait. (children durable before their parent names them: R5.4, I-5)
  *   3 in one atomic stretch: gen of n's bucket + 1, prio_blocked + 1, replacements and the freed marker into the parent's open set.
@@ -43,6 +43,7 @@ struct cset;
 struct bdev;
 
 #define BTREE_DEPTH_MAX 8
+#define COALESCE_NODES 4 /* neighbours looked at together, at most */
 #define BTREE_WRITE_POOL 16
 #define BTREE_WRITE_DELAY_S 30
 #define BTREE_SET_BYTES_MAX 4048 /* an open leaf set beyond this is written now */
@@ -70,7 +71,6 @@ struct bnode {
 	uint64_t pin_open;	 /* oldest journal entry with a key in the open set, 0 = none */
 	uint64_t pin_writing;	 /* the same of the set in flight */
 	uint64_t dirty_since_ns;
-	uint32_t gc_epoch;
 	struct wait_queue wait;	 /* loaded, written, thawed */
 	struct bio write_bio;
 	char *write_buf;
@@ -95,7 +95,7 @@ struct btree {
 	bool stopping;
 	bool tolerate_torn;	 /* start-up: torn appends are expected (R5.1) */
 	unsigned nr_torn;	 /* nodes read with a torn tail and not yet rewritten */
-	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_inserts;
+	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_coalesced, nr_inserts;
 };
 
 MUST_CHECK int btree_init(struct cset *c);
@@ -149,6 +149,13 @@ FIBER_FN MUST_CHECK int btree_make_room(struct cset *c, struct bpos pos, uint32_
  * Replace the node at (pos, level) by a compacted copy, or by two if it is too full. -EAGAIN: no buckets and !wait, or it changed meanwhile.
  */
 FIBER_FN MUST_CHECK int btree_rewrite(struct cset *c, struct bpos pos, unsigned level, bool wait);
+/*
+ * Merge the nodes of this level with these bounds, ascending neighbours, into fewer, if they are in memory, have one parent, and fit (§7.4). 1: done;
+ * 0: not possible; -EAGAIN: no buckets or somebody else holds the structure.
+ */
+FIBER_FN MUST_CHECK int btree_coalesce(struct cset *c, unsigned level, const struct bpos *bounds, unsigned nr);
+/* How full coalescing makes a node. */
+uint32_t btree_coalesce_target_words(const struct cset *c);
 
 /* --- writing ------------------------------------------------------------------------------------------------------------- */
 
@@ -162,7 +169,9 @@ FIBER_FN MUST_CHECK int btree_flush_all(struct cset *c);
 FIBER_FN int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max);
 /* Own write point of the index: waits until `need` BTREE buckets are in reserve, then returns with `structure` held (R5.3, R0.8). */
 FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, bool wait);
-/* Buckets that replacing a leaf may take: two nodes per level and a new root (T-13). */
+/* Buckets that replacing a node of this level may take: two nodes per level from there up, and a new root (T-13). */
+uint32_t btree_path_need(const struct cset *c, unsigned level);
+/* The same from the leaves up. */
 uint32_t btree_reserve_need(const struct cset *c);
 /* Call fn once for every node, parents before children, in key order; fn may yield, the node is referenced meanwhile. */
 FIBER_FN MUST_CHECK int btree_for_each_node(struct cset *c, FIBER_FN int (*fn)(void *ctx, struct bnode *n), void *ctx);

@@ -7,23 +7,16 @@
  * (commit_*), so lookups see either the old subtree or the new one. The gens of the replaced nodes are raised in that same stretch: earlier
  * would make readers lose nodes that are still the valid ones.
  */
-#include "core/btree/internal.h"
+#include "core/btree/restructure.h"
 
-#define OLD_MAX (BTREE_DEPTH_MAX + 1)
-#define FRESH_MAX (2 * OLD_MAX + 1)
-
-struct restructure {
-	struct cset *c;
-	struct bnode *old[OLD_MAX]; /* being replaced, frozen, referenced; lowest first */
-	unsigned nr_old;
-	struct bnode *fresh[FRESH_MAX]; /* new, frozen, referenced */
-	unsigned nr_fresh;
-};
-
-uint32_t btree_reserve_need(const struct cset *c)
+uint32_t btree_path_need(const struct cset *c, unsigned level)
 {
-	return 2 * (c->btree.root ? c->btree.root->level + 1u : 1u) + 1;
+	unsigned root_level = c->btree.root ? c->btree.root->level : 0;
+
+	return level > root_level ? 1 : 2 * (root_level - level + 1) + 1;
 }
+
+uint32_t btree_reserve_need(const struct cset *c) { return btree_path_need(c, 0); }
 
 int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
 {
@@ -65,7 +58,7 @@ static uint32_t bnode_bucket(const struct bnode *n)
 /* --- making nodes ------------------------------------------------------------------------------------------------------ */
 
 /* A frozen node in a fresh bucket with an empty open set; its key has no bound yet. */
-static int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret)
+int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret)
 {
 	struct cset *c = rs->c;
 	struct bkey_buf key;
@@ -98,7 +91,7 @@ static int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret
 }
 
 /* The newest fresh node, which nobody has seen, is not needed after all. */
-static void drop_last_fresh(struct restructure *rs)
+void drop_last_fresh(struct restructure *rs)
 {
 	struct bnode *n = rs->fresh[--rs->nr_fresh];
 
@@ -108,12 +101,13 @@ static void drop_last_fresh(struct restructure *rs)
 	bnode_put(n);
 }
 
-static void set_bound(struct bnode *n, struct bpos bound)
+void set_bound(struct bnode *n, struct bpos bound)
 {
 	bkey_set_inode(&n->key.k, bound.inode);
 	bkey_set_offset(&n->key.k, bound.offset);
 }
 
+/* Dead extents go, stale pointers and markers go, and so do the nodes being replaced, whose gens are raised only at the commit. */
 static bool drop_extent(void *ctx, const struct bkey *k)
 {
 	struct restructure *rs = ctx;
@@ -121,7 +115,6 @@ static bool drop_extent(void *ctx, const struct bkey *k)
 	return !extent_live(rs->c, k);
 }
 
-/* Stale pointers and markers go, and so do the nodes being replaced, whose gens are raised only at the commit. */
 static bool drop_ptr(void *ctx, const struct bkey *k)
 {
 	struct restructure *rs = ctx;
@@ -133,6 +126,8 @@ static bool drop_ptr(void *ctx, const struct bkey *k)
 			return true;
 	return false;
 }
+
+drop_fn drop_rule(unsigned level) { return level ? drop_ptr : drop_extent; }
 
 /* More than 4/5 of the node's blocks in use: compacting alone would be for nothing. */
 static bool too_full(const struct bnode *n)
@@ -152,7 +147,7 @@ static int copy_node(struct restructure *rs, struct bnode *old, struct bnode **r
 
 	if (r < 0)
 		return r;
-	bkeys_sort_into(&old->keys, &left->keys, old->level ? drop_ptr : drop_extent, rs);
+	bkeys_sort_into(&old->keys, &left->keys, drop_rule(old->level), rs);
 	set_bound(left, bnode_bound(old));
 	if (too_full(left)) {
 		r = fresh_node(rs, old->level, &right);
@@ -194,7 +189,7 @@ static void apply_pending(struct bnode *left, struct bnode *right, struct pendin
 	p->done = !rest;
 }
 
-static int write_fresh(struct restructure *rs)
+int write_fresh(struct restructure *rs)
 {
 	int r = 0;
 
@@ -235,7 +230,7 @@ static void unblock_prios(struct restructure *rs, unsigned nr)
 		alloc_wake(rs->c);
 }
 
-static int commit_in_parent(struct restructure *rs, struct bnode *parent, const struct keylist *ptrs)
+int commit_in_parent(struct restructure *rs, struct bnode *parent, const struct keylist *ptrs)
 {
 	unsigned blocked;
 	int r;
@@ -272,21 +267,23 @@ static int commit_root(struct restructure *rs, struct bnode *root)
 
 /* --- climbing ---------------------------------------------------------------------------------------------------------- */
 
-static void ptrs_to(struct keylist *l, struct bnode *left, struct bnode *right, struct bnode *old)
+void push_freed(struct keylist *l, const struct bnode *old)
 {
 	struct bkey_buf freed;
 
-	keylist_init(l, KEYLIST_WORDS);
-	if (right)
-		keylist_push(l, &right->key.k);
-	keylist_push(l, &left->key.k);
-	if (!old)
-		return;
 	bkey_copy(&freed.k, &old->key.k);
 	bkey_set_inode(&freed.k, 0);
 	bkey_set_offset(&freed.k, 0);
 	freed.k.ptr[0] = ptr_make(ptr_dev(freed.k.ptr[0]), ptr_sector(freed.k.ptr[0]), (uint8_t)(ptr_gen(freed.k.ptr[0]) + 1));
 	keylist_push(l, &freed.k);
+}
+
+static void ptrs_to(struct keylist *l, const struct bnode *left, const struct bnode *right)
+{
+	keylist_init(l, KEYLIST_WORDS);
+	if (right)
+		keylist_push(l, &right->key.k);
+	keylist_push(l, &left->key.k);
 }
 
 static int root_over(struct restructure *rs, struct bnode *left, struct bnode *right, struct bnode **ret)
@@ -301,38 +298,39 @@ static int root_over(struct restructure *rs, struct bnode *left, struct bnode *r
 	if (r < 0)
 		return r;
 	set_bound(root, BPOS_MAX);
-	ptrs_to(&ptrs, left, right, NULL);
+	ptrs_to(&ptrs, left, right);
 	keylist_for_each(k, &ptrs)
 		bkeys_insert_ptr(&root->keys, k);
 	*ret = root;
 	return write_fresh(rs);
 }
 
-static bool parent_has_room(const struct bnode *parent, const struct keylist *ptrs)
+bool parent_has_room(const struct bnode *parent, uint32_t words)
 {
-	return !parent->no_append && bkeys_room_words(&parent->keys) >= ptrs->nr_words;
+	return !parent->no_append && bkeys_room_words(&parent->keys) >= words;
 }
 
-/* A position that n covers: right below its bound. */
-static struct bpos pos_inside(const struct bnode *n)
+void take_old(struct restructure *rs, struct bnode *old)
 {
-	return bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
+	assert(rs->nr_old < OLD_MAX);
+	old->frozen = true;
+	bnode_get(old);
+	/* A gc that begins and ends before restructure_finish() would find nothing that marks the bucket, and the allocator would take it. */
+	bucket_pin(cset_bucket(rs->c, bnode_bucket(old)));
+	rs->old[rs->nr_old++] = old;
 }
 
 /* Replace old; ptrs != NULL: pointers that go into the copy of this interior node. */
-static int replace_node(struct restructure *rs, struct bnode *old, const struct keylist *ptrs, struct pending_insert *pending)
+int replace_node(struct restructure *rs, struct bnode *old, const struct keylist *ptrs, struct pending_insert *pending)
 {
 	struct cset *c = rs->c;
 	struct bnode *left, *right, *parent, *root;
 	struct keylist up;
 	int r;
 
-	assert(rs->nr_old < OLD_MAX);
-	old->frozen = true;
-	bnode_get(old);
-	/* A gc that begins and ends before finish() would find nothing that marks the bucket, and the allocator would take it. */
-	bucket_pin(cset_bucket(c, bnode_bucket(old)));
-	rs->old[rs->nr_old++] = old;
+	/* R5.3, T-13: nobody else takes from the reserve while `structure` is held, so every step of the climb finds what was counted. */
+	assert(bucket_alloc_available(c, RESERVE_BTREE) >= btree_path_need(c, old->level));
+	take_old(rs, old);
 	r = copy_node(rs, old, &left, &right);
 	if (r < 0)
 		return r;
@@ -350,11 +348,12 @@ static int replace_node(struct restructure *rs, struct bnode *old, const struct 
 			r = root_over(rs, left, right, &root);
 		return r < 0 ? r : commit_root(rs, root);
 	}
-	r = btree_node_at(c, pos_inside(old), old->level + 1u, &parent);
+	r = btree_node_at(c, pos_below(bnode_bound(old)), old->level + 1u, &parent);
 	if (r < 0)
 		return r;
-	ptrs_to(&up, left, right, old);
-	if (!parent_has_room(parent, &up))
+	ptrs_to(&up, left, right);
+	push_freed(&up, old);
+	if (!parent_has_room(parent, up.nr_words))
 		return replace_node(rs, parent, &up, NULL);
 	bnode_get(parent);
 	r = commit_in_parent(rs, parent, &up);
@@ -371,7 +370,7 @@ static void wait_written(struct bnode *n)
 		wait_queue_wait(&n->wait);
 }
 
-static void finish(struct restructure *rs, bool ok)
+void restructure_finish(struct restructure *rs, bool ok)
 {
 	struct cset *c = rs->c;
 
@@ -410,6 +409,16 @@ static void finish(struct restructure *rs, bool ok)
 	}
 }
 
+int restructure_failed(struct restructure *rs, int r)
+{
+	const struct bnode *n = rs->nr_old ? rs->old[0] : NULL;
+
+	if (r == -ENOMEM || !n)
+		return r;
+	return cset_error(rs->c, "cannot replace btree node at sector %llu of '%s': %s", (unsigned long long)ptr_sector(n->key.k.ptr[0]),
+			  rs->c->cache->path, strerror(-r));
+}
+
 int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pending_insert *pending, bool wait,
 		  bool (*still_wanted)(const struct bnode *n))
 {
@@ -430,10 +439,9 @@ int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pendin
 		return r;
 	}
 	r = replace_node(&rs, n, NULL, pending);
-	if (r < 0 && r != -ENOMEM)
-		r = cset_error(c, "cannot replace btree node at sector %llu of '%s': %s", (unsigned long long)ptr_sector(n->key.k.ptr[0]),
-			       c->cache->path, strerror(-r));
-	finish(&rs, r >= 0);
+	if (r < 0)
+		r = restructure_failed(&rs, r);
+	restructure_finish(&rs, r >= 0);
 	fmutex_unlock(&c->btree.structure);
 	time_stats_update(&c->time_split, start, engine_now_ns());
 	return r;
@@ -456,7 +464,7 @@ int btree_new_root(struct cset *c)
 		publish_fresh(&rs);
 		c->btree.root = root;
 	}
-	finish(&rs, r >= 0);
+	restructure_finish(&rs, r >= 0);
 	fmutex_unlock(&c->btree.structure);
 	return r;
 }

@@ -140,26 +140,32 @@ static void begin(struct cset *c)
 	a->gc_mark_valid = false;
 	c->gc.counting = (struct gc_stats){ 0 };
 	slots_count_begin(c);
-	c->gc.epoch++;
 	no_yield_end();
 }
 
-/* Mark all keys of a node in one stretch. True if it is worth rewriting: very stale pointers, or mostly dead keys. */
-static bool mark_node(struct cset *c, struct bnode *n)
+/* What marking found in a node. */
+struct found {
+	uint64_t keys, dead;
+	uint32_t live_words;
+	uint8_t stale; /* of the most outdated pointer */
+};
+
+/* Mark all keys of a node in one stretch. */
+static void mark_node(struct cset *c, struct bnode *n, struct found *f)
 {
 	struct gc_stats *st = &c->gc.counting;
 	struct bkeys_iter it;
-	uint64_t keys = 0, dead = 0;
-	uint8_t stale = 0;
 	struct bkey *k;
 
+	*f = (struct found){ 0 };
 	bkeys_iter_init_all(&it, &n->keys);
 	while ((k = bkeys_iter_next(&it))) {
 		bool live = n->level ? !bkey_is_zero_pos(k) && !ptr_stale(c, k->ptr[0]) : extent_live(c, k);
 
-		stale = max(stale, gc_mark_key(c, n->level, k));
-		keys++;
-		dead += !live;
+		f->stale = max(f->stale, gc_mark_key(c, n->level, k));
+		f->keys++;
+		f->dead += !live;
+		f->live_words += live ? bkey_words(k) : 0;
 		if (live && !n->level) {
 			st->data_sectors += bkey_size(k);
 			slots_count(c, k);
@@ -168,15 +174,46 @@ static bool mark_node(struct cset *c, struct bnode *n)
 	if (n == c->btree.root)
 		gc_mark_key(c, n->level + 1u, &n->key.k);
 	st->nodes++;
-	st->keys += keys;
-	st->dead_keys += dead;
+	st->keys += f->keys;
+	st->dead_keys += f->dead;
 	st->key_bytes += bkeys_total_words(&n->keys) * 8ull;
-	return c->gc.always_rewrite || stale > GC_STALE_REWRITE || (keys > 8 && dead > keys / 2);
 }
+
+static bool worth_rewriting(const struct cset *c, const struct found *f)
+{
+	return c->gc.always_rewrite || f->stale > GC_STALE_REWRITE || (f->keys > 8 && f->dead > f->keys / 2);
+}
+
+/*
+ * R7.3: n stays as it is, and with it freed markers that grow old while their buckets are reused. Before one could look newer than its bucket, last_gc
+ * holds the bucket back: it is not invalidated again until the marker is gone.
+ */
+static void hold_back_markers(struct cset *c, struct bnode *n)
+{
+	struct bkeys_iter it;
+	struct bkey *k;
+
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it)) && bkey_is_zero_pos(k)) {
+		struct bucket *b = ptr_bucket(c, k->ptr[0]);
+		uint8_t stale = min(ptr_stale(c, k->ptr[0]), (uint8_t)(BUCKET_GC_GEN_MAX - 1));
+
+		if (stale > (uint8_t)(b->gen - b->last_gc))
+			b->last_gc = (uint8_t)(b->gen - stale);
+	}
+}
+
+/* The nodes last seen at one level, for coalescing. */
+struct trail {
+	unsigned nr;
+	struct bpos bound[COALESCE_NODES];
+	uint32_t live_words[COALESCE_NODES];
+};
 
 struct gc_walk {
 	struct cset *c;
 	uint64_t since_pause;
+	struct trail trail[BTREE_DEPTH_MAX + 1];
 };
 
 static bool gc_ends(const struct cset *c) { return c->gc.stopping || c->io_disable; }
@@ -195,26 +232,72 @@ static void pace(struct gc_walk *w)
 	ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_PAUSE_NS)); /* elapsed or stopping: go on */
 }
 
+static void trail_push(struct trail *t, struct bpos bound, uint32_t live_words)
+{
+	if (t->nr == COALESCE_NODES) {
+		t->nr--;
+		memmove(t->bound, t->bound + 1, t->nr * sizeof(t->bound[0]));
+		memmove(t->live_words, t->live_words + 1, t->nr * sizeof(t->live_words[0]));
+	}
+	t->bound[t->nr] = bound;
+	t->live_words[t->nr++] = live_words;
+}
+
+/*
+ * Merge the node just passed with those before it, if they fit into fewer (§7.4). All their keys are marked already, and the last bound stays, so the
+ * walk goes on behind it as if nothing had happened. The figures are hints; btree_coalesce() looks for itself.
+ */
+static int coalesce_behind(struct gc_walk *w, unsigned level)
+{
+	struct trail *t = &w->trail[level];
+	uint32_t words = t->live_words[t->nr - 1];
+
+	for (unsigned nr = 2; nr <= t->nr; nr++) {
+		struct bpos last = t->bound[t->nr - 1];
+		int r;
+
+		words += t->live_words[t->nr - nr];
+		if (words > btree_coalesce_target_words(w->c) * (nr - 1))
+			continue;
+		r = btree_coalesce(w->c, level, t->bound + t->nr - nr, nr);
+		if (r < 0)
+			return r == -EAGAIN ? 0 : r;
+		if (!r)
+			continue;
+		t->nr = 0;
+		if (nr == 2)
+			trail_push(t, last, words);
+		return 0;
+	}
+	return 0;
+}
+
 static int visit(void *ctx, struct bnode *n)
 {
 	struct gc_walk *w = ctx;
 	struct cset *c = w->c;
-	struct bpos inside = bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
-	bool rewrite;
+	struct bpos bound = bnode_bound(n);
+	unsigned level = n->level;
+	struct found f;
+	int r = 0;
 
 	if (gc_ends(c))
 		return -EINTR;
-	rewrite = mark_node(c, n);
+	mark_node(c, n, &f);
 	if (c->io_disable)
 		return -EROFS;
-	if (!n->level && n->dirty && bnode_write_sync(n) < 0) /* R7.2 */
+	if (!level && n->dirty && bnode_write_sync(n) < 0) /* R7.2 */
 		return -EROFS;
-	if (rewrite || n->no_append) {
-		int r = btree_rewrite(c, inside, n->level, false);
-
-		if (r < 0 && r != -EAGAIN) /* no bucket to spare: marks are complete all the same */
-			return r;
-	}
+	if (worth_rewriting(c, &f) || n->no_append)
+		r = btree_rewrite(c, bpos(bound.inode, bound.offset - 1), level, false);
+	if (r < 0 && r != -EAGAIN) /* no bucket to spare: marks are complete all the same */
+		return r;
+	if (level && !n->dead)
+		hold_back_markers(c, n);
+	trail_push(&w->trail[level], bound, f.live_words);
+	r = coalesce_behind(w, level);
+	if (r < 0)
+		return r;
 	pace(w);
 	return 0;
 }

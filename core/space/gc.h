@@ -5,7 +5,8 @@
  *
  * Overwriting an extent does not touch its bucket, so only a walk over all keys tells which buckets hold live or dirty data. The walk
  * goes through the tree in key order, one node at a time; marking one node is atomic, between nodes everybody else runs. It also
- * writes every dirty leaf it passes (R7.2), rewrites nodes with many dead keys, and lowers each bucket's last_gc to the oldest gen a key still has.
+ * writes every dirty leaf it passes (R7.2), rewrites nodes with many dead keys, merges sparse neighbours that it has passed (btree/coalesce.c), and
+ * lowers each bucket's last_gc to the oldest gen a key still has.
  *
  * While it runs, gc_mark_valid is false; buckets that were reclaimable when it started stay reclaimable (reclaimable_in_gc), so allocation
  * goes on (W-3). Invariants: buckets allocated during the walk are marked by the allocator; pinned buckets keep their mark.
@@ -23,7 +24,6 @@ struct gc {
 	struct wait_queue done;	 /* a run has ended */
 	uint64_t runs_started, runs_finished;
 	int64_t sectors_to_gc;	 /* negative: run */
-	uint32_t epoch;		 /* stamps nodes marked in this run */
 	bool running, stopping, always_rewrite, after_writeback;
 	struct gc_stats counting, last;
 };
