@@ -74,7 +74,7 @@ int extent_csum_verify(struct cset *c, uint64_t sector, const void *data, uint64
 		if (s->sums[block] == UNKNOWN || s->sums[block] == block_sum((const char *)data + (block * bs - sector) * SECTOR_BYTES, bs))
 			continue;
 		s->nr_mismatches++;
-		log_error("checksum of cached data is wrong: sectors %llu to %llu of '%s' are not what was written there",
+		log_warn("checksum of cached data is wrong: sectors %llu to %llu of '%s' are not what was written there",
 			  (unsigned long long)(block * bs), (unsigned long long)((block + 1) * bs - 1), c->cache->path);
 		return -EBADMSG;
 	}

@@ -5,7 +5,9 @@
 #include "tests/sim/blk_sim.h"
 #include "tests/unit/core/test_engine_util.h"
 
+#ifndef RIG_CACHE_SECTORS /* 128 per bucket, whatever the size of a bucket */
 #define RIG_CACHE_SECTORS (300u * 128)
+#endif
 #ifndef RIG_DATA_SECTORS
 #define RIG_DATA_SECTORS 8192u
 #endif
