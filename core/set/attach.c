@@ -82,15 +82,15 @@ static int known_slot(const struct bdev *d, const struct cset *c, int *ret_outda
 	return -EEXIST;
 }
 
-/* A new inode number makes what is cached under the old one unreachable. Dirty data stays where it is, for bdev_readopt() or `forget`. */
+/* A new inode number makes what is cached under the old one unreachable. Dirty data stays where it is. */
 static int give_up_slot(struct bdev *d, struct cset *c, uint32_t slot)
 {
 	uint64_t dirty = slot_dirty_sectors(c, slot);
 	int r;
 
 	if (dirty)
-		log_warn("cache set %s: '%s' was run without it: %llu bytes of its dirty data in slot %u are out of use. See the manual about "
-			 "readopt and forget", c->uuid_text, d->backing->path, (unsigned long long)dirty * SECTOR_BYTES, slot);
+		log_warn("cache set %s: '%s' was run without it: %llu bytes of its dirty data in slot %u are out of use, and kept", c->uuid_text,
+			 d->backing->path, (unsigned long long)dirty * SECTOR_BYTES, slot);
 	else
 		log_info("cache set %s: what it holds of '%s' from before is given up", c->uuid_text, d->backing->path);
 	slot_invalidate(c, slot, false);

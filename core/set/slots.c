@@ -119,8 +119,8 @@ int slot_take(struct cset *c, struct printbuf *why)
 		return r;
 	for (uint32_t slot = 0; slot < c->g.nr_uuids; slot++)
 		kept += c->slots[slot].keys == SLOT_KEPT;
-	pr(why, "cache set %s has no free slot for another device: all %u are taken, %u of them by dirty data of devices that were given up "
-		"(see its file uuids, and forget)", c->uuid_text, c->g.nr_uuids, kept);
+	pr(why, "cache set %s has no free slot for another device: all %u are taken, %u of them by dirty data of devices that were run without "
+		"it", c->uuid_text, c->g.nr_uuids, kept);
 	return -EINVAL;
 }
 
