@@ -68,6 +68,7 @@ void bio_end(struct bio *bio, int error)
 {
 	assert(error <= 0);
 	bio->error = error;
+	bio->flush_failed |= error && bio->op == BIO_FLUSH;
 	if (nested_done < MAX_NESTED_DONE || !engine_self()) {
 		call_done(bio);
 		return;
@@ -101,6 +102,7 @@ void blk_submit(struct bio *bio)
 	assert(bio->op == BIO_WRITE || bio->op == BIO_ZERO || !bio->flags);
 	assert((bio->op != BIO_READ && bio->op != BIO_WRITE) || iov_len_bytes(bio->iov, bio->nr_iov) == bio->nr_sectors << SECTOR_SHIFT);
 	bio->submit_ns = engine_self() ? engine_now_precise_ns() : 0;
+	bio->flush_failed = false;
 	bio->dev->in_flight++;
 	if (r == 0 && (bio->flags & BIO_PREFLUSH)) {
 		bio->op = BIO_FLUSH;

@@ -13,7 +13,8 @@
  *  4. A completed write is visible to every later read. It is durable only after a flush that was *submitted after the write
  *     completed* has itself completed without error (R0.3), or when it carried BIO_FUA.
  *  5. BIO_PREFLUSH on a write: everything completed before submission is durable before this write is started.
- *  6. A flush that failed is a device failure; nothing may be assumed about what it covered, and it is not retried (R0.4).
+ *  6. A flush that failed is a device failure; nothing may be assumed about what it covered, and it is not retried (R0.4). A failed write
+ *     tells by flush_failed whether a flush that it asked for (PREFLUSH, FUA) is what failed, or only the writing of its own sectors.
  *  7. Short transfers are continued, EINTR and EAGAIN retried by the implementation (R0.5). A transfer that cannot make progress is -EIO.
  *  8. BIO_ZERO: the sectors read as zeros afterwards (a hole where the device can), with the durability of a write.
  *     BIO_DISCARD: the contents become undefined; pure advice, may do nothing; never an error to the caller's logic.
@@ -40,6 +41,7 @@ struct bio {
 	unsigned nr_iov;
 	struct iovec inline_iov[BIO_INLINE_IOV];
 	int error;		/* 0 or -errno, valid in done() */
+	bool flush_failed;	/* with error: contract 6 */
 	void (*done)(struct bio *bio);
 	uint64_t submit_ns;	/* set by blk_submit: for latency figures */
 	uint64_t priv[8];	/* scratch of the implementation */

@@ -56,6 +56,7 @@ static void passage_done(struct bio *bio)
 	struct bio *upper = p->upper;
 	int error = p->error ? p->error : bio->error;
 
+	upper->flush_failed = !p->error && bio->flush_failed;
 	free(p);
 	bio_end(upper, error);
 }

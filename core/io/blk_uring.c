@@ -55,7 +55,8 @@ struct uring_bio {
 	uint32_t want_bytes; /* of the operation in flight */
 	uint16_t retries;
 	uint8_t stage;
-	bool counted; /* in nr_writing */
+	bool counted;	     /* in nr_writing */
+	int16_t fua_error;   /* != 0: a FUA write failed with it, and is now tried without */
 };
 static_assert(sizeof(struct uring_bio) <= sizeof(((struct bio *)0)->priv), "state fits in the bio");
 
@@ -239,7 +240,7 @@ static void fallocate_start(struct bio *bio, enum stage stage, int mode)
 
 static void rw_flags(struct bio *bio, struct io_uring_sqe *sqe)
 {
-	if (bio->flags & BIO_FUA)
+	if (bio->flags & BIO_FUA && !state(bio)->fua_error)
 		sqe->rw_flags = RWF_DSYNC;
 }
 
@@ -467,8 +468,27 @@ static void discard_failed(struct bio *bio, int error)
 	finish(bio, 0);
 }
 
+/*
+ * RWF_DSYNC writes and syncs, and one number tells of both. Whether the device refuses these sectors, or has lost what a flush was to save (R0.4),
+ * is found out by writing them once more without it.
+ */
+static bool failed_fua(struct bio *bio, int error)
+{
+	struct uring_bio *u = state(bio);
+
+	if (bio->op != BIO_WRITE || !(bio->flags & BIO_FUA) || (u->stage != DIRECT && u->stage != BOUNCE))
+		return false;
+	u->fua_error = (int16_t)error;
+	u->retries = 0;
+	repeat(bio);
+	return true;
+}
+
 static void failed(struct bio *bio, int error)
 {
+	if (failed_fua(bio, error))
+		return;
+	bio->flush_failed = state(bio)->stage == PREFLUSH || state(bio)->stage == SYNC;
 	if (bio->op == BIO_ZERO && state(bio)->stage >= PUNCH && state(bio)->stage <= ZERO_RANGE)
 		zeroed(bio, error);
 	else if (bio->op == BIO_DISCARD)
@@ -490,6 +510,11 @@ static void op_done(struct uring_op *op, int res)
 
 	if (may_retry(u, res) && u->retries++ < MAX_RETRIES) {
 		repeat(bio);
+		return;
+	}
+	if (u->fua_error) {
+		bio->flush_failed = res >= 0;
+		finish(bio, u->fua_error);
 		return;
 	}
 	if (res < 0) {

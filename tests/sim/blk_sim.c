@@ -60,7 +60,7 @@ struct sim_handle {
 	struct engine *engine;
 };
 
-enum { READ_EARLY = 1, FLUSHING = 2, CORRUPT = 4 };
+enum { READ_EARLY = 1, FLUSHING = 2, CORRUPT = 4, FLUSH_FAILS = 8 };
 
 /* What a bio is to us, in bio->priv. */
 struct flight {
@@ -472,6 +472,8 @@ static void sim_submit(struct bio *bio)
 	fault = fault_find(s, bio);
 	if (fault) {
 		flight(bio)->error = fault->error;
+		if (bio->op == BIO_FLUSH || (fault->ops & BLK_SIM_OP(BIO_FLUSH) && prng_one_in(prng(bio), 2)))
+			flight(bio)->flags |= FLUSH_FAILS;
 		extra = fault->extra_ns;
 	}
 	bio_start(s, bio);
@@ -531,8 +533,11 @@ static bool flush_phase(struct blk_sim *s, struct bio *bio)
 {
 	struct flight *f = flight(bio);
 
-	flush_covered(s, f->covers, f->error ? prng(bio) : NULL);
-	if (bio->op == BIO_FLUSH || f->error)
+	bool fails = f->error && f->flags & FLUSH_FAILS;
+
+	flush_covered(s, f->covers, fails ? prng(bio) : NULL);
+	bio->flush_failed = fails;
+	if (bio->op == BIO_FLUSH || fails)
 		return false;
 	f->flags &= ~(unsigned)FLUSHING;
 	write_start(s, bio);

@@ -11,6 +11,7 @@
  *    A read returns the contents of its submission or of its completion; its buffer holds rubbish in between.
  *  - A flush makes durable what had completed when it was submitted, nothing else. FUA: durable at completion. PREFLUSH: the write
  *    exists nowhere before its flush is done. A cache that is full writes its oldest through.
+ *  - A fault on writes leaves the flush of a PREFLUSH alone; one on writes and flushes hits the one or the other (bio->flush_failed).
  *  - A failed write has reached the disk not at all, in part, or wholly. A failed flush has made some of its writes durable and lost
  *    the others for good: they stay visible, and no later flush saves them (R0.4).
  *  - A discarded range keeps its contents, or becomes zeros, or rubbish.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The nine points of blk.h, on every implementation. */
 #include "tests/unit/core/test_blk_util.h"
+#include <signal.h>
+#include <sys/resource.h>
 
 static void check_read(struct blkdev *dev, uint64_t sector, const void *expect, uint64_t nr_sectors)
 {
@@ -348,6 +350,37 @@ static void reading_past_the_end_of_a_shrunken_file_is_an_error(void **state)
 	run_uring(shrink_main, NULL);
 }
 
+/* The file may not be written beyond its first MiB: what is refused is the write, whatever RWF_DSYNC would have synced. */
+static int refuse_main(void *arg)
+{
+	struct test_dev t = { .kind = DEV_URING };
+	struct rlimit old, low;
+	struct latch l;
+	struct latched_bio b = { .latch = &l };
+	char *buf = sectors_alloc(8);
+
+	test_dev_open(&t);
+	fill(buf, 8, 1);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	low = (struct rlimit){ MIB(1), old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+	latch_init(&l);
+	latch_add(&l, 1);
+	bio_init(&b.bio, t.dev, BIO_WRITE, 8192, buf, 8, BIO_FUA, latch_bio);
+	blk_submit(&b.bio);
+	assert_int_equal(latch_wait(&l), -EFBIG);
+	assert_false(b.bio.flush_failed);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(blk_write(t.dev, 8192, buf, 8, BIO_FUA), 0);
+	check_read(t.dev, 8192, buf, 8);
+	test_dev_close(&t);
+	free(buf);
+	return 0;
+}
+
+static void a_refused_durable_write_is_not_a_failed_flush(void **state) { run_uring(refuse_main, NULL); }
+
 static void a_tool_without_an_engine_can_use_files(void **state)
 {
 	struct test_dev t = { .kind = DEV_FILE };
@@ -408,6 +441,7 @@ int main(void)
 		TEST(completed_writes_are_visible_in_a_crowd),
 		TEST(zeroed_sectors_read_as_zeros_and_others_stay),
 		TEST(reading_past_the_end_of_a_shrunken_file_is_an_error),
+		TEST(a_refused_durable_write_is_not_a_failed_flush),
 		TEST(a_tool_without_an_engine_can_use_files),
 		TEST(devices_describe_themselves),
 	};
