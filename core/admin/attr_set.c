@@ -286,8 +286,8 @@ static int show_buckets(const struct attr_object *o, struct printbuf *out)
 	pr(out, "free %llu\nclean %llu\ndirty %llu\nmetadata %llu\n", (unsigned long long)n.by_mark[MARK_NONE],
 	   (unsigned long long)n.by_mark[MARK_RECLAIMABLE], (unsigned long long)n.by_mark[MARK_DIRTY],
 	   (unsigned long long)n.by_mark[MARK_METADATA]);
-	pr(out, "reserve_btree %u\nreserve_prio %u\nreserve_movinggc %u\n", a->free[RESERVE_BTREE].nr, a->free[RESERVE_PRIO].nr,
-	   a->free[RESERVE_MOVINGGC].nr);
+	pr(out, "reserve_btree %u\nreserve_prio %u\nreserve_movinggc %u\nbad %llu\n", a->free[RESERVE_BTREE].nr, a->free[RESERVE_PRIO].nr,
+	   a->free[RESERVE_MOVINGGC].nr, (unsigned long long)a->nr_bad); /* bad ones are metadata, too: nobody may have them */
 	return 0;
 }
 

@@ -93,6 +93,8 @@ void bkeys_open_set(struct bkeys *b, uint32_t offset_bytes, uint64_t magic, uint
 /* The open set is being written: it becomes a written set, with its search index. */
 void bkeys_close_set(struct bkeys *b);
 static inline struct bset *bkeys_open(const struct bkeys *b) { return b->open ? b->sets[b->nr_sets - 1].set : NULL; }
+/* The one written set, and an empty open one behind it: undo bkeys_close_set() and bkeys_open_set(). */
+void bkeys_reopen_set(struct bkeys *b);
 /* Words that still fit into the open set; 0 without one. */
 uint32_t bkeys_room_words(const struct bkeys *b);
 

@@ -176,6 +176,17 @@ void bkeys_close_set(struct bkeys *b)
 	bset_index_build(b, bkeys_last_set(b));
 }
 
+void bkeys_reopen_set(struct bkeys *b)
+{
+	if (b->open) {
+		assert(b->nr_sets == 2 && !bkeys_open(b)->nr_words);
+		b->nr_sets--;
+	}
+	assert(b->nr_sets == 1);
+	b->open = true;
+	bset_index_build(b, bkeys_last_set(b));
+}
+
 uint32_t bkeys_room_words(const struct bkeys *b)
 {
 	const struct bset *s = bkeys_open(b);

@@ -31,6 +31,16 @@
  * Memory. Nodes live in a hash by (bucket, gen) and a clock list; at the limit, unreferenced clean nodes go first, then dirty ones
  * are written. Nobody keeps a node pointer across a yield without btree_node_get/put.
  *
+ * A bucket that refuses a write (R5.2, T-4) is retired: marked bad, it stays METADATA and is never handed out again while the set runs (after a
+ * restart it may be tried again). The node keeps its keys in memory and its journal pins, so nothing is lost meanwhile:
+ *   - A new node, which nothing leads to yet, takes another bucket and is written there, NODE_WRITE_TRIES times.
+ *   - A parent whose set with the new pointers was refused is replaced in its turn, within the same replacement: gens were raised in memory
+ *     already, so prios stay blocked until the pointers are durable somewhere. What of the refused set reached the disk does not matter:
+ *     with it or without it recovery finds a whole tree.
+ *   - Any other node becomes must_move: lookups go on, inserts replace it on the spot, and else the writer fiber does, without waiting for buckets
+ *     and without asking the journal for room (it may be just this node's pin that fills the ring).
+ * The set fails when that fails, too. A failed *flush* fails it at once: what the flush was to save is lost, wherever the node lies (R0.4).
+ *
  * Errors: a node that cannot be read or is damaged fails the set (cset_error) and the call returns -EIO.
  */
 #include "core/btree/bkeys.h"
@@ -47,6 +57,9 @@ struct bdev;
 #define BTREE_WRITE_POOL 16
 #define BTREE_WRITE_DELAY_S 30
 #define BTREE_SET_BYTES_MAX 4048 /* an open leaf set beyond this is written now */
+#define NODE_WRITE_TRIES 4	 /* buckets for one new node */
+#define NODE_MOVE_TRIES 100	 /* for a bucket to move a node to, NODE_MOVE_PAUSE_NS apart */
+#define NODE_MOVE_PAUSE_NS (100 * NS_PER_MS)
 #define BTREE_RESERVE_NODES 16	 /* never evict below this plus 8 per level */
 
 struct bnode {
@@ -57,13 +70,14 @@ struct bnode {
 	struct bkey_buf key;	/* own key: bound and pointer */
 	uint8_t level;
 	bool loading;		/* being read: wait on `wait` */
-	bool failed;		/* could not be read, or its last write failed */
+	bool failed;		/* could not be read */
 	bool accessed;		/* second chance */
 	bool frozen;		/* being replaced, or not yet reachable: inserts wait */
 	bool dead;		/* replaced: nobody may find it any more */
 	bool dirty;		/* the open set holds keys that are not being written */
 	bool writing;
 	bool no_append;		/* torn tail on disk: rewrite before the next append (R5.1) */
+	bool must_move;		/* its bucket refused a write: no more appends, to be rewritten elsewhere (R5.2); counts as dirty */
 	unsigned refs;
 	struct bkeys keys;
 	uint32_t written_blocks; /* on disk or on the way there */
@@ -71,6 +85,7 @@ struct bnode {
 	uint64_t pin_open;	 /* oldest journal entry with a key in the open set, 0 = none */
 	uint64_t pin_writing;	 /* the same of the set in flight */
 	uint64_t dirty_since_ns;
+	unsigned move_tries;
 	struct wait_queue wait;	 /* loaded, written, thawed */
 	struct bio write_bio;
 	char *write_buf;
@@ -95,6 +110,8 @@ struct btree {
 	bool stopping;
 	bool tolerate_torn;	 /* start-up: torn appends are expected (R5.1) */
 	unsigned nr_torn;	 /* nodes read with a torn tail and not yet rewritten */
+	unsigned nr_must_move;
+	uint64_t nr_write_errors, nr_moved;
 	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_coalesced, nr_inserts;
 };
 
@@ -159,7 +176,10 @@ uint32_t btree_coalesce_target_words(const struct cset *c);
 
 /* --- writing ------------------------------------------------------------------------------------------------------------- */
 
-/* Write the open set of n if dirty and wait until nothing of n is in flight. n must be referenced. */
+/*
+ * Write the open set of n if dirty and wait until nothing of n is in flight. n must be referenced. -EIO: its bucket refused (must_move);
+ * -EROFS: the set failed.
+ */
 FIBER_FN MUST_CHECK int bnode_write_sync(struct bnode *n);
 /* Start writing if dirty and idle; does not wait for completion (it may wait for a write buffer). */
 FIBER_FN void bnode_write_start(struct bnode *n);
@@ -173,6 +193,10 @@ FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, bool w
 uint32_t btree_path_need(const struct cset *c, unsigned level);
 /* The same from the leaves up. */
 uint32_t btree_reserve_need(const struct cset *c);
+/*
+ * Rewrite n, which must_move, elsewhere. 0: done, or somebody else did. -EAGAIN: no bucket now; after NODE_MOVE_TRIES of those the set fails.
+ */
+FIBER_FN MUST_CHECK int bnode_move(struct bnode *n);
 /* Call fn once for every node, parents before children, in key order; fn may yield, the node is referenced meanwhile. */
 FIBER_FN MUST_CHECK int btree_for_each_node(struct cset *c, FIBER_FN int (*fn)(void *ctx, struct bnode *n), void *ctx);
 /* Free up to nr clean nodes, however much memory there is; those that were used lately get one more round of the clock. */

@@ -53,7 +53,7 @@ void bnode_put(struct bnode *n)
 
 static bool evictable(const struct bnode *n)
 {
-	return !n->refs && !n->dirty && !n->writing && !n->loading && !n->frozen && !n->no_append && n != n->c->btree.root;
+	return !n->refs && !n->dirty && !n->writing && !n->loading && !n->frozen && !n->no_append && !n->must_move && n != n->c->btree.root;
 }
 
 /* What a descent and a split of the whole path may need at once: never fewer, whatever the limit says. */
@@ -99,10 +99,10 @@ static void make_room(struct cset *c)
 	if (btree_shrink(c, (unsigned)(c->btree.nr_nodes - nodes_limit(c) + 1)))
 		return;
 	list_for_each(n, &c->btree.dirty, dirty_link) {
-		if (n->refs || n->frozen || n->writing)
+		if (n->refs || n->frozen || n->writing || n->must_move)
 			continue;
 		bnode_get(n);
-		ignore_result(bnode_write_sync(n)); /* a failed write has failed the set; the node just stays */
+		ignore_result(bnode_write_sync(n)); /* after a failed write the node just stays */
 		bnode_put(n);
 		btree_shrink(c, 1);
 		return;
@@ -190,6 +190,7 @@ void bnode_retire(struct bnode *n)
 	assert(n->refs > 0); /* the caller's; bnode_put() frees */
 	n->dead = true;
 	n->dirty = false;
+	bnode_forget_move(n);
 	list_del(&n->dirty_link);
 	list_del(&n->hash);
 	list_del(&n->lru);

@@ -20,6 +20,11 @@ FIBER_FN MUST_CHECK int bnode_read(struct bnode *n);
 void bnode_open_next_set(struct bnode *n);
 void bnode_mark_dirty(struct bnode *n, uint64_t journal_seq);
 void bnode_release_pins(struct bnode *n);
+static inline bool bnode_can_append(const struct bnode *n) { return !n->no_append && !n->must_move; }
+/* n, which nobody knows yet and whose write was refused, as it was before that write, in another bucket. */
+void bnode_unwrite(struct bnode *n, uint64_t ptr);
+/* A reason to move is gone: n moved, or it is going away. */
+void bnode_forget_move(struct bnode *n);
 
 /*
  * debug.c, expensive_debug_checks (§10.3): before an insert the sectors that n maps, after it what must hold now: order, overlaps, search index, no

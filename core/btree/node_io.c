@@ -127,11 +127,89 @@ void bnode_mark_dirty(struct bnode *n, uint64_t journal_seq)
 	}
 }
 
+static void release_pin(struct bnode *n, uint64_t *pin)
+{
+	if (*pin)
+		journal_unpin(&n->c->journal, *pin);
+	*pin = 0;
+}
+
 void bnode_release_pins(struct bnode *n)
 {
-	if (n->pin_open)
-		journal_unpin(&n->c->journal, n->pin_open);
-	n->pin_open = 0;
+	assert(!n->pin_writing);
+	release_pin(n, &n->pin_open);
+}
+
+/* --- a bucket that refuses --------------------------------------------------------------------------------------------- */
+
+/* The older pin holds for the keys of both sets. */
+static void keep_pins(struct bnode *n)
+{
+	uint64_t newer = max(n->pin_open, n->pin_writing);
+
+	if (n->pin_open && n->pin_writing) {
+		n->pin_open = min(n->pin_open, n->pin_writing);
+		journal_unpin(&n->c->journal, newer);
+	} else {
+		n->pin_open = newer;
+	}
+	n->pin_writing = 0;
+}
+
+static void write_refused(struct bnode *n, const struct bio *bio)
+{
+	struct cset *c = n->c;
+
+	keep_pins(n); /* what is not on disk here is still in the journal */
+	c->btree.nr_write_errors++;
+	if (bio->flush_failed) {
+		cset_error(c, "flush of '%s' before a btree node failed: %s", c->cache->path, strerror(-bio->error));
+		return;
+	}
+	bucket_retire(c, (uint32_t)geometry_bucket(&c->g, bio->sector));
+	n->must_move = true;
+	n->move_tries = 0;
+	c->btree.nr_must_move++;
+	bnode_mark_dirty(n, 0); /* its memory is all there is of the set */
+	wake_all(&c->btree.writer_wake);
+}
+
+void bnode_forget_move(struct bnode *n)
+{
+	n->c->btree.nr_must_move -= n->must_move;
+	n->must_move = false;
+}
+
+void bnode_unwrite(struct bnode *n, uint64_t ptr)
+{
+	assert(n->must_move && n->dirty && !n->writing && list_empty(&n->hash));
+	n->key.k.ptr[0] = ptr;
+	n->written_blocks = 0;
+	bkeys_reopen_set(&n->keys);
+	bnode_forget_move(n);
+}
+
+static bool still_must_move(const struct bnode *n) { return n->must_move; }
+
+int bnode_move(struct bnode *n)
+{
+	struct cset *c = n->c;
+	struct bpos inside = bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
+	int r;
+
+	if (!n->must_move || n->frozen)
+		return n->frozen ? -EAGAIN : 0;
+	bnode_get(n);
+	journal_enter(&c->journal);
+	r = bnode_replace(c, inside, n->level, NULL, false, still_must_move);
+	journal_leave(&c->journal);
+	if (!r && !n->must_move)
+		c->btree.nr_moved++;
+	else if (r == -EAGAIN && bucket_alloc_available(c, RESERVE_BTREE) < btree_reserve_need(c) && ++n->move_tries >= NODE_MOVE_TRIES)
+		r = cset_error(c, "no bucket for the btree node at sector %llu of '%s', which cannot be written where it is",
+			       (unsigned long long)ptr_sector(n->key.k.ptr[0]), c->cache->path);
+	bnode_put(n);
+	return r;
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------------- */
@@ -146,15 +224,10 @@ static void node_write_done(struct bio *bio)
 	wake_one(&t->write_pool_wait);
 	n->writing = false;
 	cset_io_done(c, "btree write", bio->error);
-	if (bio->error) {
-		/* The pin stays: what is not on disk here is still in the journal. */
-		n->failed = true;
-		cset_error(c, "cannot write btree node at sector %llu of '%s': %s", (unsigned long long)bio->sector, c->cache->path,
-			   strerror(-bio->error));
-	} else if (n->pin_writing) {
-		journal_unpin(&c->journal, n->pin_writing);
-		n->pin_writing = 0;
-	}
+	if (bio->error)
+		write_refused(n, bio);
+	else
+		release_pin(n, &n->pin_writing);
 	wake_all(&n->wait);
 	if (n->dirty && n->keys.open && bset_bytes(bkeys_open(&n->keys)) > BTREE_SET_BYTES_MAX)
 		wake_all(&t->writer_wake);
@@ -203,7 +276,7 @@ static void node_write_submit(struct bnode *n, char *buf)
 	blk_submit(&n->write_bio);
 }
 
-static bool want_write(const struct bnode *n) { return n->dirty && !n->writing && !n->dead && !n->c->io_disable; }
+static bool want_write(const struct bnode *n) { return n->dirty && !n->writing && !n->dead && !n->must_move && !n->c->io_disable; }
 
 void bnode_write_start(struct bnode *n)
 {
@@ -224,14 +297,14 @@ int bnode_write_sync(struct bnode *n)
 {
 	bnode_get(n);
 	while ((n->dirty && !n->dead) || n->writing) {
-		if (n->c->io_disable && !n->writing)
+		if ((n->c->io_disable || n->must_move) && !n->writing)
 			break;
 		if (n->writing)
 			wait_queue_wait(&n->wait);
 		else
 			bnode_write_start(n);
 	}
-	int r = n->failed || n->c->io_disable ? -EIO : 0;
+	int r = n->c->io_disable ? -EROFS : n->must_move ? -EIO : 0;
 	bnode_put(n);
 	return r;
 }
@@ -248,13 +321,45 @@ again:
 		}
 }
 
+static struct bnode *first_dirty(struct cset *c)
+{
+	struct bnode *n;
+
+	list_for_each(n, &c->btree.dirty, dirty_link)
+		if (!n->must_move)
+			return n;
+	return NULL;
+}
+
+static struct bnode *first_to_move(struct cset *c)
+{
+	struct bnode *n;
+
+	list_for_each(n, &c->btree.dirty, dirty_link)
+		if (n->must_move && !n->frozen)
+			return n;
+	return NULL;
+}
+
 int btree_flush_all(struct cset *c)
 {
-	while (!list_empty(&c->btree.dirty)) {
-		struct bnode *n = list_first(&c->btree.dirty, struct bnode, dirty_link);
+	struct bnode *n;
 
+	for (;;) {
 		if (c->io_disable)
 			return -EROFS;
+		n = first_dirty(c);
+		if (!n) {
+			n = first_to_move(c);
+			if (fmutex_locked(&c->btree.structure)) { /* it may be moving one */
+				fmutex_lock(&c->btree.structure);
+				fmutex_unlock(&c->btree.structure);
+				continue;
+			}
+			if (!n || bnode_move(n) < 0)
+				break; /* its pin stays, and so does what replay needs */
+			continue;
+		}
 		if (n->writing) {
 			bnode_wait(n);
 			continue;
@@ -274,7 +379,7 @@ int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max_nodes)
 	list_for_each(n, &c->btree.nodes, lru) {
 		bool open = n->pin_open && n->pin_open <= seq, writing = n->pin_writing && n->pin_writing <= seq;
 
-		if (!open && !writing)
+		if ((!open && !writing) || n->must_move) /* the writer fiber moves those, and gives their pins back then */
 			continue;
 		bnode_get(n);
 		batch[nr++] = n;
@@ -284,7 +389,7 @@ int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max_nodes)
 	for (unsigned i = 0; i < nr; i++)
 		bnode_write_start(batch[i]);
 	for (unsigned i = 0; i < nr; i++) {
-		ignore_result(bnode_write_sync(batch[i])); /* a failure has failed the set, which our caller checks */
+		ignore_result(bnode_write_sync(batch[i])); /* a failed one keeps its pin, and the writer fiber moves it */
 		bnode_put(batch[i]);
 	}
 	return (int)nr;
@@ -302,7 +407,7 @@ static struct bnode *due_node(struct cset *c, uint64_t *ret_wait_ns)
 
 	*ret_wait_ns = UINT64_MAX;
 	list_for_each(n, &c->btree.dirty, dirty_link) {
-		if (n->writing)
+		if (n->writing || n->must_move)
 			continue;
 		if (overfull(n) || n->dirty_since_ns + delay <= now)
 			return n;
@@ -311,14 +416,29 @@ static struct bnode *due_node(struct cset *c, uint64_t *ret_wait_ns)
 	return NULL;
 }
 
+/* Move one node whose bucket refused it. False: there is none, or none could be moved now. */
+static bool move_one(struct cset *c)
+{
+	struct bnode *n = first_to_move(c);
+
+	return n && !c->io_disable && bnode_move(n) == 0;
+}
+
 static void writer(void *arg)
 {
 	struct cset *c = arg;
 
 	while (!c->btree.stopping) {
 		uint64_t wait_ns;
-		struct bnode *n = due_node(c, &wait_ns);
+		struct bnode *n;
 
+		if (c->btree.nr_must_move && move_one(c))
+			continue;
+		if (c->btree.stopping) /* trying took a while */
+			break;
+		n = due_node(c, &wait_ns);
+		if (c->btree.nr_must_move)
+			wait_ns = min(wait_ns, (uint64_t)NODE_MOVE_PAUSE_NS);
 		if (n && !c->io_disable) {
 			bnode_write_start(n);
 			continue;

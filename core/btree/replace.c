@@ -57,6 +57,14 @@ static uint32_t bnode_bucket(const struct bnode *n)
 
 /* --- making nodes ------------------------------------------------------------------------------------------------------ */
 
+static int fresh_bucket(struct restructure *rs, uint32_t *ret)
+{
+	int r = bucket_alloc(rs->c, RESERVE_BTREE, ret);
+
+	assert(r != -EAGAIN || rs->refused); /* the reserve check has counted it (R5.3) */
+	return r == -EAGAIN ? -EIO : r;
+}
+
 /* A frozen node in a fresh bucket with an empty open set; its key has no bound yet. */
 int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret)
 {
@@ -64,9 +72,8 @@ int fresh_node(struct restructure *rs, unsigned level, struct bnode **ret)
 	struct bkey_buf key;
 	struct bnode *n;
 	uint32_t b;
-	int r = bucket_alloc(c, RESERVE_BTREE, &b);
+	int r = fresh_bucket(rs, &b);
 
-	assert(r != -EAGAIN); /* the reserve check has counted it (R5.3) */
 	if (r < 0)
 		return r;
 	bkey_init(&key.k, 0, 0, c->btree.node_sectors);
@@ -189,6 +196,36 @@ static void apply_pending(struct bnode *left, struct bnode *right, struct pendin
 	p->done = !rest;
 }
 
+/* Its bucket refused the first write of a new node: take another one (R5.2). */
+static int move_fresh(struct restructure *rs, struct bnode *n)
+{
+	struct cset *c = rs->c;
+	uint32_t b;
+	int r;
+
+	rs->refused = true;
+	r = fresh_bucket(rs, &b);
+	if (r < 0)
+		return r;
+	bucket_unpin(cset_bucket(c, bnode_bucket(n)));
+	bucket_free(c, bnode_bucket(n)); /* bad, so nobody gets it */
+	bnode_unwrite(n, ptr_make(0, geometry_sector(&c->g, b), cset_bucket(c, b)->gen));
+	c->btree.nr_moved++;
+	return 0;
+}
+
+static int write_until_accepted(struct restructure *rs, struct bnode *n)
+{
+	int r = bnode_write_sync(n);
+
+	for (unsigned tries = 1; r == -EIO && tries < NODE_WRITE_TRIES; tries++) {
+		r = move_fresh(rs, n);
+		if (!r)
+			r = bnode_write_sync(n);
+	}
+	return r;
+}
+
 int write_fresh(struct restructure *rs)
 {
 	int r = 0;
@@ -202,7 +239,7 @@ int write_fresh(struct restructure *rs)
 		bnode_write_start(n);
 	}
 	for (unsigned i = 0; i < rs->nr_fresh && !r; i++)
-		r = bnode_write_sync(rs->fresh[i]);
+		r = write_until_accepted(rs, rs->fresh[i]);
 	return r;
 }
 
@@ -210,33 +247,32 @@ int write_fresh(struct restructure *rs)
 
 static void publish_fresh(struct restructure *rs)
 {
-	for (unsigned i = 0; i < rs->nr_fresh; i++)
-		bnode_publish(rs->fresh[i]);
+	for (; rs->nr_published < rs->nr_fresh; rs->nr_published++)
+		bnode_publish(rs->fresh[rs->nr_published]);
 }
 
 /* The old nodes' pointers become stale in memory, and must not become so on disk before their parent says so (R3.3). */
-static unsigned outdate_old(struct restructure *rs, unsigned nr)
+static void outdate_old(struct restructure *rs, unsigned nr)
 {
-	for (unsigned i = 0; i < nr; i++)
-		bucket_inc_gen(rs->c, (uint32_t)geometry_bucket(&rs->c->g, ptr_sector(rs->old[i]->key.k.ptr[0])));
-	rs->c->alloc.prio_blocked += nr;
-	return nr;
+	for (; rs->nr_outdated < nr; rs->nr_outdated++) {
+		bucket_inc_gen(rs->c, bnode_bucket(rs->old[rs->nr_outdated]));
+		rs->c->alloc.prio_blocked++;
+	}
 }
 
-static void unblock_prios(struct restructure *rs, unsigned nr)
+static void unblock_prios(struct restructure *rs)
 {
-	rs->c->alloc.prio_blocked -= nr;
-	if (!rs->c->alloc.prio_blocked)
+	rs->c->alloc.prio_blocked -= rs->nr_outdated;
+	if (rs->nr_outdated && !rs->c->alloc.prio_blocked)
 		alloc_wake(rs->c);
 }
 
 int commit_in_parent(struct restructure *rs, struct bnode *parent, const struct keylist *ptrs)
 {
-	unsigned blocked;
 	int r;
 
 	no_yield_begin();
-	blocked = outdate_old(rs, rs->nr_old);
+	outdate_old(rs, rs->nr_old);
 	publish_fresh(rs);
 	keylist_for_each(k, ptrs)
 		bkeys_insert_ptr(&parent->keys, k);
@@ -244,25 +280,23 @@ int commit_in_parent(struct restructure *rs, struct bnode *parent, const struct 
 	bnode_mark_dirty(parent, 0);
 	no_yield_end();
 	r = bnode_write_sync(parent);
-	unblock_prios(rs, blocked);
+	if (r != -EIO)
+		return r;
+	r = replace_node(rs, parent, NULL, NULL); /* its bucket refused: prios stay blocked until it is elsewhere (R5.2) */
+	rs->c->btree.nr_moved += !r;
 	return r;
 }
 
 static int commit_root(struct restructure *rs, struct bnode *root)
 {
-	unsigned blocked;
-	int r;
-
 	no_yield_begin();
-	blocked = outdate_old(rs, rs->nr_old - 1); /* all but the old root, whose gen stays (format.md §13.2) */
+	outdate_old(rs, rs->nr_old - 1); /* all but the old root, whose gen stays (format.md §13.2) */
 	publish_fresh(rs);
 	list_del(&root->lru); /* the root is pinned by being the root, but stays in the list so that walks find it */
 	list_add_tail(&rs->c->btree.nodes, &root->lru);
 	rs->c->btree.root = root;
 	no_yield_end();
-	r = journal_meta(rs->c);
-	unblock_prios(rs, blocked);
-	return r;
+	return journal_meta(rs->c);
 }
 
 /* --- climbing ---------------------------------------------------------------------------------------------------------- */
@@ -307,7 +341,7 @@ static int root_over(struct restructure *rs, struct bnode *left, struct bnode *r
 
 bool parent_has_room(const struct bnode *parent, uint32_t words)
 {
-	return !parent->no_append && bkeys_room_words(&parent->keys) >= words;
+	return bnode_can_append(parent) && bkeys_room_words(&parent->keys) >= words;
 }
 
 void take_old(struct restructure *rs, struct bnode *old)
@@ -329,7 +363,7 @@ int replace_node(struct restructure *rs, struct bnode *old, const struct keylist
 	int r;
 
 	/* R5.3, T-13: nobody else takes from the reserve while `structure` is held, so every step of the climb finds what was counted. */
-	assert(bucket_alloc_available(c, RESERVE_BTREE) >= btree_path_need(c, old->level));
+	assert(rs->refused || bucket_alloc_available(c, RESERVE_BTREE) >= btree_path_need(c, old->level));
 	take_old(rs, old);
 	r = copy_node(rs, old, &left, &right);
 	if (r < 0)
@@ -374,6 +408,7 @@ void restructure_finish(struct restructure *rs, bool ok)
 {
 	struct cset *c = rs->c;
 
+	unblock_prios(rs);
 	for (unsigned i = 0; i < rs->nr_old; i++) {
 		struct bnode *n = rs->old[i];
 
@@ -413,7 +448,7 @@ int restructure_failed(struct restructure *rs, int r)
 {
 	const struct bnode *n = rs->nr_old ? rs->old[0] : NULL;
 
-	if (r == -ENOMEM || !n)
+	if ((r == -ENOMEM && !rs->nr_outdated) || !n)
 		return r;
 	return cset_error(rs->c, "cannot replace btree node at sector %llu of '%s': %s", (unsigned long long)ptr_sector(n->key.k.ptr[0]),
 			  rs->c->cache->path, strerror(-r));

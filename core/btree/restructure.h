@@ -15,6 +15,9 @@ struct restructure {
 	unsigned nr_old;
 	struct bnode *fresh[FRESH_MAX]; /* new, frozen, referenced */
 	unsigned nr_fresh;
+	unsigned nr_outdated;	/* of old[]: gens raised, prios blocked */
+	unsigned nr_published;	/* of fresh[] */
+	bool refused;		/* some bucket was: the reserve check did not count its successor */
 };
 
 /* A position that a node with this bound covers: right below it. */

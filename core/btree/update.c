@@ -50,7 +50,7 @@ enum bkeys_insert leaf_insert_part(struct bnode *n, struct bkey *k, bool *ret_re
 
 static bool leaf_ready(const struct bnode *n, uint32_t words)
 {
-	return !n->frozen && !n->no_append && bkeys_room_words(&n->keys) >= words;
+	return !n->frozen && bnode_can_append(n) && bkeys_room_words(&n->keys) >= words;
 }
 
 static bool leaf_still_full(const struct bnode *n) { return !leaf_ready(n, BKEYS_INSERT_ROOM); }

@@ -133,6 +133,11 @@ void journal_release_keys(struct journal *j, uint64_t seq);
  * last room from operations that hold pins. -EAGAIN: !wait and no room. -EROFS: the set failed.
  */
 FIBER_FN MUST_CHECK int journal_admit(struct cset *c, bool wait);
+/*
+ * Admission that is never refused, for the one who moves btree nodes: without it pins might not be given back. One at a time, so that the one
+ * entry that it may write finds its place in the kept bucket.
+ */
+static inline void journal_enter(struct journal *j) { j->nr_operations++; }
 void journal_leave(struct journal *j);
 static inline uint64_t journal_active_entries(const struct journal *j) { return j->seq - j->oldest_seq + 1; }
 /* Write the open entry if it holds keys, stop the writer. */

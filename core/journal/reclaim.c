@@ -82,7 +82,7 @@ bool journal_make_room(struct journal *j)
 		return true;
 	j->nr_flush_write++;
 	if (btree_flush_pinned(j->c, target, 8) == 0 && j->oldest_seq <= target && !j->c->io_disable) {
-		if (j->replaying) /* the entries still to be replayed hold it: nobody can make room */
+		if (j->replaying && !j->c->btree.nr_must_move) /* the entries still to be replayed hold it: nobody can make room */
 			cset_error(j->c, "journal of '%s' is full: no room for the entries that recovery itself has to write",
 				   j->c->cache->path);
 		else

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "core/admin/log.h"
 #include "core/set/cset.h"
 #include "core/space/prio_io.h"
 
@@ -436,11 +437,25 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	return 0;
 }
 
+void bucket_retire(struct cset *c, uint32_t b)
+{
+	struct bucket *k = cset_bucket(c, b);
+
+	assert(k->mark == MARK_METADATA);
+	if (k->bad)
+		return;
+	k->bad = true;
+	c->alloc.nr_bad++;
+	log_warn("cache set %s: bucket %u of '%s' refused a write: not used again until the next start", c->uuid_text, b, c->cache->path);
+}
+
 void bucket_free(struct cset *c, uint32_t b)
 {
 	struct bucket *k = cset_bucket(c, b);
 
 	assert(!k->pin);
+	if (k->bad)
+		return;
 	k->mark = MARK_NONE;
 	k->sectors_used = k->sectors_last = 0;
 	if (c->alloc.avail_buckets < c->g.nr_buckets)

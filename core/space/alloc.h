@@ -13,6 +13,7 @@
  *   A2 a bucket reaches free[] only after its incremented gen is durable (R3.1), or at start-up when no pointer names it.
  *   A3 gen - last_gc never exceeds BUCKET_GC_GEN_MAX (R3.2).
  *   A4 no prio image is taken while prio_blocked > 0 (R3.3, R3.5).
+ *   A6 a bad bucket is nobody's once it was freed, and on no list.
  *   A5 a bucket with readers, a pin, or a mark of DIRTY or METADATA is never invalidated.
  *
  * The allocator is one fiber. It waits for the journal (prio writes) and for gc; nobody it waits for may wait for buckets.
@@ -37,6 +38,7 @@ struct bucket {
 	uint8_t gen;
 	uint8_t last_gc;       /* oldest gen any pointer in the tree had at the last gc */
 	uint8_t mark;	       /* enum bucket_mark */
+	bool bad;	       /* refused a write: stays METADATA when freed, until the set ends (T-4) */
 	bool reclaimable_in_gc; /* could be invalidated when the running gc started, so it still may (§7.3) */
 };
 
@@ -57,6 +59,7 @@ struct alloc {
 	bool invalidate_needs_gc;   /* nothing left to invalidate: only gc end clears it */
 	uint8_t need_gc;	    /* max over buckets of gen - last_gc */
 	unsigned prio_blocked;	    /* node frees whose parent is not yet durable */
+	uint64_t nr_bad;	    /* buckets retired after a write error */
 	uint64_t avail_buckets;	    /* unpinned and unmarked or reclaimable, as of the last gc, corrected since */
 	uint64_t fifo_cursor;
 	uint16_t min_prio;
@@ -85,6 +88,8 @@ void alloc_wake(struct cset *c);
 MUST_CHECK int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket);
 /* Buckets in the reserve of r. */
 uint32_t bucket_alloc_available(const struct cset *c, enum reserve r);
+/* A btree node's bucket refused a write. It is never handed out again. */
+void bucket_retire(struct cset *c, uint32_t b);
 /* Metadata or data bucket is no longer referenced; it is reused through invalidation like any other. pin must be 0 then. */
 void bucket_free(struct cset *c, uint32_t b);
 static inline void bucket_pin(struct bucket *b) { assert(b->pin < UINT32_MAX); b->pin++; }

@@ -132,7 +132,7 @@ static void begin(struct cset *c)
 		k->reclaimable_in_gc = bucket_can_invalidate(c, k);
 		k->last_gc = k->gen;
 		k->sectors_last = k->sectors_used;
-		if (!k->pin) { /* pinned ones keep their mark: their keys may not be in the tree yet */
+		if (!k->pin && !k->bad) { /* bad ones are METADATA for good; pinned ones keep their mark: their keys may not be in the tree yet */
 			k->mark = MARK_NONE;
 			k->sectors_used = 0;
 		}
@@ -272,6 +272,23 @@ static int coalesce_behind(struct gc_walk *w, unsigned level)
 	return 0;
 }
 
+/* R7.2. A leaf whose bucket refuses it has to be moved first. */
+static int write_leaf(struct cset *c, struct bnode *n)
+{
+	int r;
+
+	while ((r = bnode_write_sync(n)) == -EIO) {
+		if (gc_ends(c))
+			return -EINTR;
+		r = bnode_move(n);
+		if (r < 0 && r != -EAGAIN)
+			return r;
+		if (r == -EAGAIN)
+			ignore_result(wait_queue_wait_timeout(&c->gc.work, NODE_MOVE_PAUSE_NS)); /* elapsed or stopping: look again */
+	}
+	return r;
+}
+
 static int visit(void *ctx, struct bnode *n)
 {
 	struct gc_walk *w = ctx;
@@ -286,8 +303,10 @@ static int visit(void *ctx, struct bnode *n)
 	mark_node(c, n, &f);
 	if (c->io_disable)
 		return -EROFS;
-	if (!level && n->dirty && bnode_write_sync(n) < 0) /* R7.2 */
-		return -EROFS;
+	if (!level && n->dirty)
+		r = write_leaf(c, n);
+	if (r < 0)
+		return r;
 	if (worth_rewriting(c, &f) || n->no_append)
 		r = btree_rewrite(c, bpos(bound.inode, bound.offset - 1), level, false);
 	if (r < 0 && r != -EAGAIN) /* no bucket to spare: marks are complete all the same */

@@ -204,6 +204,7 @@ static void traced_done(struct bio *bio)
 	struct bio *upper = t->upper;
 	int error = bio->error;
 
+	upper->flush_failed = bio->flush_failed;
 	trace_bio(t, "done");
 	free(t);
 	bio_end(upper, error);
@@ -635,6 +636,23 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		world_fail(w, "outcome %u of the cut is wrong (see above)", n);
 }
 
+/* Worn flash: some buckets behind the journal refuse every write from now on, and reads as before (R5.2). */
+static void make_bad_buckets(struct world *w)
+{
+	const struct super_format *f = &w->cache_format;
+	struct prng *r = &w->fault_rng;
+	uint64_t nr_buckets = f->device_sectors / f->bucket_sectors, first = nr_buckets / 8 + 8;
+
+	for (uint64_t n = rng_between(r, 1, 12); n; n--) {
+		uint64_t b = first + prng_below(r, nr_buckets - first);
+		struct blk_sim_fault fault = { .ops = BLK_SIM_OP(BIO_WRITE), .sector = b * f->bucket_sectors,
+					       .nr_sectors = rng_log(r, 4) * f->bucket_sectors, .error = -EIO };
+
+		world_trace(w, "bad buckets: %llu+%llu", (unsigned long long)b, (unsigned long long)(fault.nr_sectors / f->bucket_sectors));
+		blk_sim_add_fault(w->cache.sim, &fault);
+	}
+}
+
 /* What will fail in the next boot. */
 static void make_faults(struct world *w)
 {
@@ -653,6 +671,10 @@ static void make_faults(struct world *w)
 	w->faults_before = faults_hit(w);
 	if (!w->options.faults || rng_percent(r, 25))
 		return;
+	if (rng_percent(r, 30)) {
+		make_bad_buckets(w);
+		return;
+	}
 	for (uint64_t n = rng_between(r, 1, 4); n; n--) {
 		struct world_disk *d = rng_percent(r, 50) ? &w->cache : disks[prng_below(r, w->nr_backing + 1)];
 		struct blk_sim_fault f = { .ops = ops[prng_below(r, ARRAY_SIZE(ops))], .skip = rng_log(r, 2000) - 1, .error = -EIO };

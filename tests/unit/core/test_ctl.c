@@ -701,7 +701,7 @@ static void priority_stats_have_the_exact_shape(void **state)
 	check_show(SET_UUID "/cache0/priority_stats", "Unused:\t\t83%\nClean:\t\t6%\nDirty:\t\t9%\nMetadata:\t0%\nAverage:\t31\n"
 						      "Sectors per Q:\t512\nQuantiles:\t[2 4 6 8 10 12 14 16 18 20 22 24 26 28 30 32 34 36 38 40 42 "
 						      "44 46 48 50 52 54 56 58 60 62]\n");
-	check_show(SET_UUID "/internal/buckets", "free 856\nclean 64\ndirty 93\nmetadata 10\nreserve_btree 0\nreserve_prio 0\nreserve_movinggc 0\n");
+	check_show(SET_UUID "/internal/buckets", "free 856\nclean 64\ndirty 93\nmetadata 10\nreserve_btree 0\nreserve_prio 0\nreserve_movinggc 0\nbad 0\n");
 }
 
 static void few_buckets_have_quantiles_too(void **state)
