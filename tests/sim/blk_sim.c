@@ -47,7 +47,7 @@ struct blk_sim {
 	struct page_map visible, durable;
 	struct list flying, cached; /* pieces; cached ones in order of completion */
 	uint64_t cached_bytes;
-	uint64_t landings, completions;
+	uint64_t landings, completions, changes;
 	struct blk_sim_fault faults[MAX_FAULTS];
 	size_t nr_faults;
 	struct blk_sim_stats stats;
@@ -177,6 +177,7 @@ static void land(struct blk_sim *s, struct piece *pc)
 
 	if (pc->landed)
 		return;
+	s->changes++;
 	pc->landed = ++s->landings;
 	for (uint64_t sector = pc->sector, n; sector < end; sector += n) {
 		uint64_t page = sector / PAGE_SECTORS;
@@ -218,6 +219,7 @@ static void persist_range(struct blk_sim *s, const struct piece *pc, uint64_t fr
 
 static void persist(struct blk_sim *s, const struct piece *pc)
 {
+	s->changes++;
 	persist_range(s, pc, pc->sector, pc->sector + pc->nr_sectors);
 }
 
@@ -227,6 +229,7 @@ static struct piece *piece_new(struct blk_sim *s, const struct bio *bio, uint64_
 {
 	struct piece *pc = must(malloc(sizeof(*pc)));
 
+	s->changes++;
 	*pc = (struct piece){ .sector = bio->sector + skip_sectors, .nr_sectors = nr_sectors };
 	if (bio->op == BIO_WRITE) {
 		pc->data = must(malloc(nr_sectors * SECTOR_BYTES));
@@ -283,8 +286,10 @@ static void flush_covered(struct blk_sim *s, uint64_t covers, struct prng *prng)
 	list_for_each_safe(pc, tmp, &s->cached, link) {
 		if (pc->completed > covers)
 			break;
-		if (prng && prng_one_in(prng, 2))
+		if (prng && prng_one_in(prng, 2)) {
+			s->changes++;
 			pc->lost = true;
+		}
 		if (pc->lost)
 			continue;
 		persist(s, pc);
@@ -698,10 +703,14 @@ static void crash_torn(struct blk_sim *s, const struct piece *pc, struct prng *p
 	}
 }
 
-static void crash_piece(struct blk_sim *s, struct piece *pc, struct prng *p)
+static void crash_piece(struct blk_sim *s, struct piece *pc, enum blk_sim_keep keep, struct prng *p)
 {
 	if (!pc->landed) /* it would have been the newest, in an order among its like that nobody knows */
 		pc->landed = s->landings + 1 + prng_below(p, 1 << 30);
+	if (keep == BLK_SIM_KEEP_ALL)
+		persist(s, pc);
+	if (keep != BLK_SIM_KEEP_SOME)
+		return;
 	switch (prng_below(p, 5)) {
 	case 0:
 	case 1:
@@ -715,7 +724,7 @@ static void crash_piece(struct blk_sim *s, struct piece *pc, struct prng *p)
 	}
 }
 
-void blk_sim_crash(struct blk_sim *s, uint64_t seed)
+void blk_sim_crash_keeping(struct blk_sim *s, enum blk_sim_keep keep, uint64_t seed)
 {
 	struct prng p = prng_seeded(seed);
 	struct piece *pc;
@@ -723,14 +732,19 @@ void blk_sim_crash(struct blk_sim *s, uint64_t seed)
 	/* The timers of bios in flight would fire into freed memory. */
 	assert(!s->handle || !s->handle->dev.in_flight || !engine_self() || !engine_self()->nr_timers);
 	list_for_each(pc, &s->cached, link)
-		crash_piece(s, pc, &p);
+		crash_piece(s, pc, keep, &p);
 	list_for_each(pc, &s->flying, link)
-		crash_piece(s, pc, &p);
+		crash_piece(s, pc, keep, &p);
 	s->landings += 1 << 30;
 	drop_pieces(s);
 	map_clear(&s->visible);
 	if (s->handle)
 		handle_free(s->handle);
+}
+
+void blk_sim_crash(struct blk_sim *s, uint64_t seed)
+{
+	blk_sim_crash_keeping(s, BLK_SIM_KEEP_SOME, seed);
 }
 
 int blk_sim_reopen(struct blk_sim *s, uint64_t seed, struct blkdev **ret)
@@ -820,6 +834,11 @@ uint64_t blk_sim_nr_unflushed(const struct blk_sim *s)
 	list_for_each(pc, &s->flying, link)
 		n++;
 	return n;
+}
+
+uint64_t blk_sim_changes(const struct blk_sim *s)
+{
+	return s->changes;
 }
 
 static int save_leaf(int fd, const struct leaf *l, uint64_t first_page)

@@ -61,6 +61,9 @@ const struct blk_sim_stats *blk_sim_stats(const struct blk_sim *s);
  * flight, abandon the engine first: their memory is not touched.
  */
 void blk_sim_crash(struct blk_sim *s, uint64_t seed);
+/* Or all of them are kept, or all dropped: the two ends, which chance seldom meets. */
+enum blk_sim_keep { BLK_SIM_KEEP_SOME, BLK_SIM_KEEP_ALL, BLK_SIM_KEEP_NONE };
+void blk_sim_crash_keeping(struct blk_sim *s, enum blk_sim_keep keep, uint64_t seed);
 /* Crash, and open again. */
 MUST_CHECK int blk_sim_reopen(struct blk_sim *s, uint64_t seed, struct blkdev **ret);
 /* The disk with its cache and its writes in flight, but not open. power: of the copy. */
@@ -73,6 +76,8 @@ void blk_sim_peek(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t 
 void blk_sim_peek_durable(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t nr_sectors);
 void blk_sim_poke(struct blk_sim *s, uint64_t sector, const void *buf, uint64_t nr_sectors); /* visible and durable */
 uint64_t blk_sim_nr_unflushed(const struct blk_sim *s);
+/* Grows with every change of what a power cut could leave: cuts between two changes are one and the same. */
+uint64_t blk_sim_changes(const struct blk_sim *s);
 /* The durable contents as a sparse file, for the tools. */
 MUST_CHECK int blk_sim_save(const struct blk_sim *s, const char *path);
 

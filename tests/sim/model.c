@@ -495,6 +495,11 @@ void model_crash(struct model *m)
 	m->flushed = m->now;
 }
 
+uint64_t model_time(const struct model *m)
+{
+	return m->now;
+}
+
 uint64_t model_ambiguous_sectors(const struct model *m)
 {
 	uint64_t n = 0;

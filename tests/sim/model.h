@@ -61,5 +61,7 @@ void model_flush_end(struct model *m, struct model_flush *f, int error);
 
 /* The power failed, or the process died: nothing is in flight any more, and what was not flushed may be lost. */
 void model_crash(struct model *m);
+/* Grows with every event that the model was told of. */
+uint64_t model_time(const struct model *m);
 /* How many sectors may read as more than one thing: tells whether a test tests anything. */
 uint64_t model_ambiguous_sectors(const struct model *m);

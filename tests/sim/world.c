@@ -86,9 +86,9 @@ static void make_disk(struct world *w, struct world_disk *d, const struct super_
 		world_fail(w, "cannot format %s: %s", d->path, text);
 		return;
 	}
-	o.write_through = rng_percent(&w->rng, 15);
+	o.write_through = !w->options.tiny && rng_percent(&w->rng, 15);
 	o.cache_bytes = rng_percent(&w->rng, 20) ? KIB(64) : 0;
-	if (rng_percent(&w->rng, 40)) {
+	if (!w->options.tiny && rng_percent(&w->rng, 40)) {
 		o.min_latency_ns = rng_log(&w->rng, NS_PER_MS);
 		o.max_latency_ns = o.min_latency_ns + rng_log(&w->rng, 20 * NS_PER_MS);
 	}
@@ -99,6 +99,20 @@ static void make_disk(struct world *w, struct world_disk *d, const struct super_
 		    (unsigned long long)f->device_sectors, f->block_sectors, f->bucket_sectors, (unsigned long long)f->data_offset,
 		    (unsigned long long)(o.min_latency_ns / 1000), (unsigned long long)(o.max_latency_ns / 1000),
 		    o.write_through ? ", write-through" : "");
+}
+
+/* Nodes, prio sets and journal buckets of 4 KiB, so that everything happens soon. */
+static void make_tiny_formats(struct world *w)
+{
+	struct super_format *c = &w->cache_format, *b = &w->backing_format[0];
+
+	*c = (struct super_format){ .block_sectors = 1, .bucket_sectors = 8, .device_sectors = BUCKETS_MIN * 8 };
+	random_uuid(&w->rng, c->uuid);
+	random_uuid(&w->rng, c->set_uuid);
+	*b = (struct super_format){ .backing = true, .block_sectors = 1, .device_sectors = DATA_OFFSET_DEFAULT + 24, .cache_mode = CACHE_MODE_WRITEBACK };
+	random_uuid(&w->rng, b->uuid);
+	w->nr_backing = 1;
+	w->btree_cache_bytes = KIB(256);
 }
 
 static void make_formats(struct world *w)
@@ -114,8 +128,6 @@ static void make_formats(struct world *w)
 	random_uuid(r, c->set_uuid);
 	c->replacement = (enum replacement)prng_below(r, 3);
 	c->discard = rng_percent(r, 40);
-	struct printbuf text = PRINTBUF(w->set_uuid_text);
-	pr_uuid(&text, c->set_uuid);
 
 	w->nr_backing = rng_percent(r, 25) ? 2 : 1;
 	w->always_writeback = rng_percent(r, 30);
@@ -146,12 +158,17 @@ struct world *world_new(const struct world_options *o, struct world_stats *stats
 
 	if (!w)
 		abort();
+	struct printbuf uuid_text = PRINTBUF(w->set_uuid_text);
 	w->options = *o;
 	w->stats = stats;
 	w->rng = prng_seeded(o->seed);
 	w->fault_rng = prng_seeded(prng_mix(o->seed + 0xfa));
 	w->crash_rng = prng_seeded(prng_mix(o->seed + 0xcc));
-	make_formats(w);
+	if (o->tiny)
+		make_tiny_formats(w);
+	else
+		make_formats(w);
+	pr_uuid(&uuid_text, w->cache_format.set_uuid);
 	snprintf(w->cache.path, sizeof(w->cache.path), "/sim/cache");
 	make_disk(w, &w->cache, &w->cache_format);
 	for (unsigned i = 0; i < w->nr_backing; i++) {
@@ -592,9 +609,9 @@ static void check_all_alone(struct world *w)
 
 static void crash_disks(struct world *w, uint64_t seed)
 {
-	blk_sim_crash(w->cache.sim, prng_mix(seed));
+	blk_sim_crash_keeping(w->cache.sim, w->keep_cache, prng_mix(seed));
 	for (unsigned i = 0; i < w->nr_backing; i++)
-		blk_sim_crash(w->backing[i].sim, prng_mix(seed + 1 + i));
+		blk_sim_crash_keeping(w->backing[i].sim, w->keep_backing, prng_mix(seed + 1 + i));
 	check_all_alone(w);
 }
 
@@ -738,6 +755,8 @@ static void disk_event(struct blk_sim_power *power)
 	struct world *w = container_of(power, struct world, power);
 	uint64_t value;
 
+	if (w->on_event)
+		w->on_event(w);
 	if (w->aim == AIM_NOTHING)
 		return;
 	value = aim_value(w);
@@ -778,6 +797,13 @@ bool world_begin_op(struct world *w, unsigned client, unsigned number)
 	if (s && s->cut[op.boot].cuts && s->cut[op.boot].after_op && script_op_equal(&s->cut[op.boot].op, &op))
 		w->power.cut_at = w->power.nr_events + s->cut[op.boot].events;
 	return true;
+}
+
+void world_cut_now(struct world *w)
+{
+	w->power.off = true;
+	engine_stop(engine_self());
+	fiber_park();
 }
 
 static void record_cut(const struct world *w)

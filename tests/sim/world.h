@@ -47,6 +47,7 @@ struct world_options {
 	unsigned nr_ops;	/* of the clients, in all boots together */
 	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
+	bool tiny;		/* the smallest cache there is and 24 sectors behind it, whatever the seed */
 	bool faults;		/* disks fail: requests may then fail, too, but data that is read is right */
 	bool trace, trace_io;
 	const struct script *script; /* only this of the world; NULL: all of it */
@@ -101,6 +102,8 @@ struct world {
 	bool key_merging_disabled, expensive_debug_checks;
 
 	struct blk_sim_power power;
+	void (*on_event)(struct world *w); /* before each disk event; may choose power.cut_at; NULL: nobody wants to know */
+	enum blk_sim_keep keep_cache, keep_backing; /* of the next cut */
 	enum world_aim aim;	/* of this boot */
 	uint64_t aim_seen, aim_skip, aim_events; /* cut so many events after it happened for the aim_skip-th time */
 	uint64_t boots;
@@ -136,6 +139,9 @@ struct bdev *world_bdev(struct world *w, unsigned i);
 struct cset *world_cset(struct world *w);
 /* One write to a control file; path may contain %s for the device's name (dev >= 0) or the set's uuid (dev < 0). */
 FIBER_FN int world_ctl(struct world *w, int dev, const char *path, const char *text);
+
+/* The power goes now: the calling fiber never returns. */
+FIBER_FN void world_cut_now(struct world *w);
 
 /* Wrong data were read from dev: fail, with what the index and the disks have there. */
 FIBER_FN void world_fail_data(struct world *w, unsigned dev, uint64_t offset_bytes, size_t len_bytes, const char *text);

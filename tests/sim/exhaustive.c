@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * exhaustive [--length N]: every sequence of up to N operations on the smallest world there is, and a power cut at every disk event of each.
+ *
+ * The sequences are a tree, and so are the processes: one process is one prefix. It forks a child for each operation that may come next, which
+ * performs it and goes on; so every prefix is lived through once. While an operation runs (and a start, and a stop), each disk event
+ * forks children for the power cuts at this event: everything unflushed is kept, or dropped, on the cache and on the backing device alike or
+ * crosswise, and some choices by seed, which also tear. Such a child recovers, reads everything, asks the model, checks the tree, and ends.
+ * Events between which neither a disk nor the model changed are the same cut, and are looked at once.
+ *
+ * The schedule is that of one seed. What chance does better (many clients, large worlds, other schedules) is for `sim`.
+ */
+#include "core/admin/log.h"
+#include "tests/sim/world.h"
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LENGTH_MAX 8
+#define CPU_SECONDS_MAX 60 /* of one process; it needs milliseconds */
+#define SUBSETS_DEFAULT 2
+
+static const char usage[] =
+	"usage: exhaustive [--length N] [--jobs N] [--subsets N] [--seed N] [--only OP,OP,...] [--cut N [--outcome N]] [--trace]\n"
+	"\n"
+	"  --length N   of the longest sequences (3)\n"
+	"  --jobs N     processes that work at a time (1)\n"
+	"  --subsets N  of each cut, how many outcomes the seed chooses, besides all kept and all dropped (2)\n"
+	"  --only OPS   this sequence only, and its beginnings\n"
+	"  --cut N      of this sequence, only the N-th cut; --outcome N: and of that only this outcome\n"
+	"  --trace      print what happens\n";
+
+enum op {
+	OP_WRITE, OP_OVERWRITE, OP_FLUSH, OP_READ, OP_PUNCH, OP_MODE, OP_ATTACH, OP_DETACH, OP_GC, OP_WRITEBACK, OP_STOP, OP_CRASH, OPS
+};
+static const char *const op_names[OPS] = {
+	"write", "overwrite", "flush", "read", "punch", "mode", "attach", "detach", "gc", "writeback", "stop", "crash",
+};
+
+/* Shared with all processes. */
+struct shared {
+	uint64_t sequences, impossible, cuts, same_cuts, recoveries, violations;
+	int idle;	/* how many more processes may work */
+	struct world_stats world;
+};
+static struct shared *shared;
+
+static struct {
+	unsigned length, subsets, nr_only;
+	enum op only[LENGTH_MAX];
+	uint64_t only_cut, only_outcome; /* 0: all */
+	bool trace;
+} o = { .length = 3, .subsets = SUBSETS_DEFAULT };
+
+/* Where this process is. */
+static enum op path[LENGTH_MAX];
+static unsigned depth;
+static bool cutting;	    /* disk events are cut at */
+static bool recovers;	    /* this is a child that lives through one power cut */
+static bool thorough;	    /* ... and starts once more, to see what the first start left */
+static uint64_t nr_cuts;    /* on the way from the root to here */
+static uint64_t outcome;    /* that this child tries */
+static uint64_t seen_disks, seen_model;
+static uint32_t gen;
+
+#define COUNT(what) __atomic_fetch_add(&shared->what, 1, __ATOMIC_RELAXED)
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* --- failures ------------------------------------------------------------------------------------------------------- */
+
+static void report(const char *what)
+{
+	char text[200];
+	struct printbuf out = PRINTBUF(text);
+
+	for (unsigned i = 0; i < depth; i++)
+		pr(&out, "%s%s", i ? "," : "", op_names[path[i]]);
+	if (recovers)
+		printf("FAILED: after '%s', power cut %llu, outcome %llu: %s\n", text, (unsigned long long)nr_cuts, (unsigned long long)outcome, what);
+	else
+		printf("FAILED: after '%s': %s\n", text, what);
+	printf("repeat with: exhaustive --only '%s'", text);
+	if (recovers)
+		printf(" --cut %llu --outcome %llu", (unsigned long long)nr_cuts, (unsigned long long)outcome);
+	if (o.subsets != SUBSETS_DEFAULT)
+		printf(" --subsets %u", o.subsets);
+	printf(" --trace\n");
+	fflush(stdout);
+	COUNT(violations);
+}
+
+static _Noreturn void give_up(struct world *w)
+{
+	report(w->failure);
+	_exit(1);
+}
+
+/* --- processes ------------------------------------------------------------------------------------------------------ */
+
+static pid_t fork_child(void)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		report("cannot fork");
+		_exit(1);
+	}
+	return pid;
+}
+
+/* A child that did not say itself what went wrong. */
+static void judge(pid_t pid, int status, const char *what)
+{
+	char text[100];
+
+	if (!WIFSIGNALED(status))
+		return;
+	snprintf(text, sizeof(text), "%s ends with signal %d (%s)", what, WTERMSIG(status), strsignal(WTERMSIG(status)));
+	report(text);
+}
+
+static void wait_for(pid_t pid, const char *what)
+{
+	int status;
+
+	waitpid(pid, &status, 0);
+	judge(pid, status, what);
+}
+
+static bool work_beside(void)
+{
+	int n = __atomic_load_n(&shared->idle, __ATOMIC_RELAXED);
+
+	while (n > 0)
+		if (__atomic_compare_exchange_n(&shared->idle, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+static void work_ends(int n)
+{
+	__atomic_fetch_add(&shared->idle, n, __ATOMIC_RELAXED);
+}
+
+/* --- power cuts ----------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	enum blk_sim_keep cache, backing;
+} ends[] = {
+	{ BLK_SIM_KEEP_ALL, BLK_SIM_KEEP_ALL },
+	{ BLK_SIM_KEEP_NONE, BLK_SIM_KEEP_NONE },
+	{ BLK_SIM_KEEP_ALL, BLK_SIM_KEEP_NONE },
+	{ BLK_SIM_KEEP_NONE, BLK_SIM_KEEP_ALL },
+};
+
+/* n counts from 0. False: there is no such outcome, or it is one of those before. */
+static bool choose_outcome(struct world *w, uint64_t n)
+{
+	uint64_t on_cache = blk_sim_nr_unflushed(w->cache.sim), on_backing = blk_sim_nr_unflushed(w->backing[0].sim);
+
+	if (n < ARRAY_SIZE(ends)) {
+		w->keep_cache = ends[n].cache;
+		w->keep_backing = ends[n].backing;
+		return n == 0 || (n == 1 && (on_cache || on_backing)) || (on_cache && on_backing);
+	}
+	w->keep_cache = w->keep_backing = BLK_SIM_KEEP_SOME;
+	w->crash_rng = prng_seeded(w->options.seed + prng_mix(nr_cuts) + n);
+	return on_cache || on_backing;
+}
+
+static bool changed(struct world *w)
+{
+	uint64_t disks = blk_sim_changes(w->cache.sim) + blk_sim_changes(w->backing[0].sim), model = model_time(w->model[0]);
+
+	if (disks == seen_disks && model == seen_model)
+		return false;
+	seen_disks = disks;
+	seen_model = model;
+	return true;
+}
+
+/* True in a child, for which the power goes here. */
+static bool cut_here(struct world *w)
+{
+	COUNT(cuts);
+	if (!changed(w)) {
+		COUNT(same_cuts);
+		return false;
+	}
+	nr_cuts++;
+	if (o.only_cut && nr_cuts != o.only_cut)
+		return false;
+	for (uint64_t n = 0; n < ARRAY_SIZE(ends) + o.subsets && !shared->violations; n++) {
+		pid_t pid;
+
+		if (!choose_outcome(w, n) || (o.only_outcome && n + 1 != o.only_outcome))
+			continue;
+		outcome = n + 1;
+		recovers = true;
+		pid = fork_child();
+		if (!pid) {
+			cutting = false;
+			thorough = n + 1 == ARRAY_SIZE(ends) + o.subsets;
+			COUNT(recoveries);
+			return true;
+		}
+		wait_for(pid, "recovery");
+		recovers = false;
+	}
+	return false;
+}
+
+static void at_event(struct world *w)
+{
+	if (cutting && cut_here(w))
+		w->power.cut_at = w->power.nr_events;
+}
+
+static void cut_between(struct world *w)
+{
+	if (cut_here(w))
+		world_cut_now(w);
+}
+
+/* --- operations ----------------------------------------------------------------------------------------------------- */
+
+static struct bdev *device(struct world *w)
+{
+	struct bdev *d = world_bdev(w, 0);
+
+	if (!d)
+		world_fail(w, "the device is gone");
+	return d;
+}
+
+static void control(struct world *w, int target, const char *file, const char *text)
+{
+	int r = world_ctl(w, target, file, text);
+
+	if (r < 0)
+		world_fail(w, "writing '%s' to %s returns %d", text, file, r);
+}
+
+static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64_t nr_sectors, bool zero)
+{
+	char buf[24 * SECTOR_BYTES];
+	struct bcf_io io = { .pid = 1, .handle = 1 };
+	/* In writeback mode nothing but zeroing passes the cache: the model is strict (world.h). */
+	struct model_op op = { .offset_bytes = sector * SECTOR_BYTES, .len_bytes = nr_sectors * SECTOR_BYTES, .gen = zero ? 0 : ++gen,
+			       .direct = zero || !d->set || d->detaching || bdev_cache_mode(d) != CACHE_MODE_WRITEBACK };
+	int64_t r;
+
+	model_write_begin(w->model[0], &op);
+	if (zero) {
+		r = bcf_zero(d, op.offset_bytes, op.len_bytes);
+		r = r < 0 ? r : (int64_t)op.len_bytes;
+	} else {
+		model_pattern(0, op.gen, op.offset_bytes, buf, op.len_bytes);
+		r = bcf_write(d, buf, op.len_bytes, op.offset_bytes, &io);
+	}
+	if (r != (int64_t)op.len_bytes)
+		world_fail(w, "write returns %lld", (long long)r);
+	model_write_end(w->model[0], &op, 0, false);
+}
+
+static void flush(struct world *w, struct bdev *d)
+{
+	struct model_flush f;
+	int r;
+
+	model_flush_begin(w->model[0], &f);
+	r = bcf_flush(d);
+	if (r < 0)
+		world_fail(w, "flush returns %d", r);
+	model_flush_end(w->model[0], &f, r);
+}
+
+/* Everything, and it is in the cache afterwards. */
+static void read_fill(struct world *w, struct bdev *d)
+{
+	char buf[24 * SECTOR_BYTES], text[1000] = "";
+	struct printbuf why = PRINTBUF(text);
+	struct bcf_io io = { .pid = 1, .handle = 1 };
+	struct model_read read;
+	int64_t r;
+
+	model_read_begin(w->model[0], &read);
+	r = bcf_read(d, buf, sizeof(buf), 0, &io);
+	if (r != (int64_t)sizeof(buf))
+		world_fail(w, "read returns %lld", (long long)r);
+	else if (model_read_end(w->model[0], &read, 0, buf, sizeof(buf), &why) < 0)
+		world_fail_data(w, 0, 0, sizeof(buf), text);
+	while (d->fills_in_flight)
+		fiber_sleep_ns(NS_PER_MS);
+}
+
+static void wait_detached(struct world *w, struct bdev *d)
+{
+	for (unsigned s = 0; d->set && !world_failed(w); s++) {
+		fiber_sleep_ns(NS_PER_S);
+		if (s > 24 * 3600)
+			world_fail(w, "is being detached for a day");
+	}
+}
+
+/* Until nothing is dirty. */
+static void write_back(struct world *w, struct bdev *d)
+{
+	control(w, 0, "%s/writeback_percent", "0");
+	control(w, 0, "%s/writeback_delay", "0");
+	control(w, 0, "%s/writeback_running", "1");
+	for (unsigned s = 0; d->writeback.has_dirty && !world_failed(w); s++) {
+		fiber_sleep_ns(NS_PER_S);
+		if (s > 24 * 3600)
+			world_fail(w, "is being written back for a day");
+	}
+	control(w, 0, "%s/writeback_running", "0");
+}
+
+/* Would it do anything? Sequences with an operation that does nothing are shorter ones. */
+static bool possible(struct world *w, enum op op)
+{
+	struct bdev *d = world_bdev(w, 0);
+
+	switch (op) {
+	case OP_ATTACH:
+		return !d->set;
+	case OP_DETACH:
+		return d->set;
+	case OP_WRITEBACK:
+		return d->set && d->writeback.has_dirty;
+	default:
+		return true;
+	}
+}
+
+static void perform(struct world *w, enum op op)
+{
+	struct bdev *d = device(w);
+
+	switch (op) {
+	case OP_WRITE:
+		write_range(w, d, 0, 8, false);
+		break;
+	case OP_OVERWRITE:
+		write_range(w, d, 5, 9, false);
+		break;
+	case OP_FLUSH:
+		flush(w, d);
+		break;
+	case OP_READ:
+		read_fill(w, d);
+		break;
+	case OP_PUNCH:
+		write_range(w, d, 3, 8, true);
+		break;
+	case OP_MODE:
+		control(w, 0, "%s/cache_mode", cache_mode_names[(bdev_cache_mode(d) + 1) % 4]);
+		break;
+	case OP_ATTACH:
+		w->detached[0] = false;
+		control(w, 0, "%s/attach", w->set_uuid_text);
+		break;
+	case OP_DETACH:
+		w->detached[0] = true;
+		control(w, 0, "%s/detach", "1");
+		wait_detached(w, d);
+		break;
+	case OP_GC:
+		control(w, -1, "%s/gc_wait", "1");
+		break;
+	case OP_WRITEBACK:
+		write_back(w, d);
+		break;
+	default:
+		break;
+	}
+}
+
+/* --- the tree ------------------------------------------------------------------------------------------------------- */
+
+static void verify_and_exit(struct world *w)
+{
+	world_verify(w);
+	if (world_failed(w))
+		give_up(w);
+	_exit(0);
+}
+
+static bool wanted(unsigned at, enum op op)
+{
+	return !o.nr_only || (at < o.nr_only && o.only[at] == op);
+}
+
+/* A child for each operation that may come next; the parent ends with the last of them. */
+static enum op fork_next(struct world *w)
+{
+	unsigned beside = 0;
+
+	for (enum op op = 0; op < OPS && !shared->violations; op++) {
+		bool is_beside;
+		pid_t pid;
+
+		if (!wanted(depth, op))
+			continue;
+		if (!possible(w, op)) {
+			COUNT(impossible);
+			continue;
+		}
+		is_beside = work_beside();
+		path[depth++] = op;
+		pid = fork_child();
+		if (!pid) {
+			COUNT(sequences);
+			return op;
+		}
+		if (is_beside)
+			beside++;
+		else
+			wait_for(pid, "operation");
+		depth--;
+	}
+	/* While we only wait, another may work; each child that worked beside us gives its permission back, too. */
+	work_ends(1);
+	for (int status; beside; beside--) {
+		pid_t pid = wait(&status);
+
+		judge(pid, status, "operation");
+		work_ends(1);
+	}
+	work_ends(-1);
+	_exit(0);
+}
+
+static void configure(struct world *w)
+{
+	control(w, 0, "%s/sequential_cutoff", "0");
+	control(w, 0, "%s/writeback_running", "0");
+}
+
+/* Before the first operation: something that is not zeros lies on the backing device, and not in the cache. */
+static void prepare(struct world *w)
+{
+	cutting = false;
+	control(w, 0, "%s/cache_mode", "none");
+	write_range(w, device(w), 0, 24, false);
+	flush(w, device(w));
+	control(w, 0, "%s/cache_mode", "writeback");
+	cutting = true;
+}
+
+static void explore(struct world *w, void *ctx)
+{
+	configure(w);
+	if (depth == 0)
+		prepare(w);
+	for (;;) {
+		enum op op;
+
+		if (world_failed(w))
+			give_up(w);
+		cut_between(w);
+		if (depth == o.length)
+			verify_and_exit(w);
+		op = fork_next(w);
+		world_trace(w, "--- %s", op_names[op]);
+		if (op == OP_STOP)
+			return;
+		if (op == OP_CRASH) {
+			w->keep_cache = w->keep_backing = BLK_SIM_KEEP_SOME;
+			w->crash_rng = prng_seeded(w->options.seed + prng_mix(nr_cuts));
+			world_cut_now(w);
+		}
+		perform(w, op);
+	}
+}
+
+static void recover(struct world *w, void *ctx)
+{
+	if (!thorough)
+		verify_and_exit(w);
+	world_verify(w);
+}
+
+static _Noreturn void live(struct world *w)
+{
+	unsigned starts = 0;
+
+	for (;;) {
+		enum world_end end;
+
+		w->power.cut_at = 0;
+		cutting = !recovers;
+		end = world_boot(w, recovers ? recover : explore, NULL);
+		if (end == WORLD_FAILED)
+			give_up(w);
+		if (recovers && end == WORLD_STOPPED && ++starts == 2)
+			_exit(0);
+		if (starts)
+			thorough = false; /* the second start only reads */
+	}
+}
+
+static void live_in_child(const struct world_options *options)
+{
+	struct world *w;
+	pid_t pid = fork_child();
+
+	if (pid) {
+		wait_for(pid, "first start");
+		return;
+	}
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ CPU_SECONDS_MAX, CPU_SECONDS_MAX + 1 });
+	if (!o.trace)
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	w = world_new(options, &shared->world);
+	if (world_failed(w))
+		give_up(w);
+	w->on_event = at_event;
+	live(w);
+}
+
+/* --- command line --------------------------------------------------------------------------------------------------- */
+
+static uint64_t number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	if (!*text || *end) {
+		fprintf(stderr, "exhaustive: '%s' is not a number\n%s", text, usage);
+		exit(2);
+	}
+	return n;
+}
+
+static void parse_only(char *text)
+{
+	for (char *name = strtok(text, ","); name; name = strtok(NULL, ",")) {
+		enum op op = 0;
+
+		while (op < OPS && strcmp(name, op_names[op]) != 0)
+			op++;
+		if (op == OPS || o.nr_only == LENGTH_MAX) {
+			fprintf(stderr, "exhaustive: what is '%s'?\n%s", name, usage);
+			exit(2);
+		}
+		o.only[o.nr_only++] = op;
+	}
+	o.length = o.nr_only;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{ "length", 1, NULL, 'l' }, { "jobs", 1, NULL, 'j' }, { "subsets", 1, NULL, 's' }, { "seed", 1, NULL, 'S' }, { "only", 1, NULL, 'o' },
+		{ "cut", 1, NULL, 'c' }, { "outcome", 1, NULL, 'k' }, { "trace", 0, NULL, 't' }, { "help", 0, NULL, 'h' }, { 0 },
+	};
+	struct world_options options = { .seed = 1, .tiny = true, .nr_outcomes = 1 };
+	double begun = seconds();
+	unsigned jobs = 1;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'l':
+			o.length = (unsigned)number(optarg);
+			break;
+		case 'j':
+			jobs = (unsigned)number(optarg);
+			break;
+		case 's':
+			o.subsets = (unsigned)number(optarg);
+			break;
+		case 'S':
+			options.seed = number(optarg);
+			break;
+		case 'o':
+			parse_only(optarg);
+			break;
+		case 'c':
+			o.only_cut = number(optarg);
+			break;
+		case 'k':
+			o.only_outcome = number(optarg);
+			break;
+		case 't':
+			o.trace = options.trace = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind < argc || o.length > LENGTH_MAX || !jobs) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	if (o.trace)
+		setvbuf(stdout, NULL, _IOLBF, 0);
+	else
+		log_set_level(LOG_LEVEL_ERROR);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return 2;
+	shared->idle = (int)jobs - 1;
+	live_in_child(&options);
+	printf("sequences of up to %u operations: %llu (%llu more cannot happen), %llu power cuts, %llu of them different, %llu recoveries, %.1f s, "
+	       "%llu violations\n",
+	       o.length, (unsigned long long)shared->sequences, (unsigned long long)shared->impossible, (unsigned long long)shared->cuts,
+	       (unsigned long long)(shared->cuts - shared->same_cuts), (unsigned long long)shared->recoveries, seconds() - begun,
+	       (unsigned long long)shared->violations);
+	return shared->violations ? 1 : 0;
+}
