@@ -414,6 +414,7 @@ static const struct attr internal_attrs[] = {
 	{ .name = "prune_cache", .help = "free about this many pages of index nodes", .mode = 0200, .input = ATTR_IN_U, .max = UINT64_MAX,
 	  .store = store_prune_cache },
 	TUNE_B("btree_shrinker_disabled", shrinker_disabled, 0, "1: prune_cache does nothing"),
+	TUNE_B("verify", verify_nodes, 0, "read every written index node back and compare (for tests; slow)"),
 	TUNE_B("key_merging_disabled", key_merging_disabled, 0, "index keys that continue each other stay apart (for tests)"),
 	TUNE_B("expensive_debug_checks", expensive_debug_checks, 0, "check the whole node after each insert (for tests; slow)"),
 	TUNE_B("gc_always_rewrite", gc.always_rewrite, 0, "gc rewrites every node"),

@@ -212,7 +212,7 @@ static const char *const backing_tunables[] = {
 static const char *const cache_tunables[] = {
 	"cache0/cache_replacement_policy", "cache0/discard", "congested_read_threshold_us", "congested_write_threshold_us",
 	"errors", "io_error_limit", "io_error_halflife", "journal_delay_ms", "internal/btree_shrinker_disabled",
-	"internal/btree_cache_max", "internal/expensive_debug_checks", "internal/key_merging_disabled",
+	"internal/btree_cache_max", "internal/expensive_debug_checks", "internal/key_merging_disabled", "internal/verify",
 	"internal/copy_gc_enabled", "internal/gc_always_rewrite", "internal/gc_after_writeback",
 	"internal/idle_max_writeback_rate",
 };

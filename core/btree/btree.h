@@ -66,6 +66,7 @@ struct bnode {
 	struct list hash;
 	struct list lru;	/* c->btree.nodes, clock order */
 	struct list dirty_link; /* c->btree.dirty, in the order of becoming dirty */
+	struct list verify_link; /* c->btree.to_verify */
 	struct cset *c;
 	struct bkey_buf key;	/* own key: bound and pointer */
 	uint8_t level;
@@ -97,6 +98,7 @@ struct btree {
 	unsigned hash_bits;
 	struct list nodes;	 /* all but dead ones */
 	struct list dirty;
+	struct list to_verify;	 /* written, and to be read back (internal/verify); referenced */
 	size_t nr_nodes, max_nodes, memory_bytes;
 	uint32_t node_sectors;	 /* of new nodes */
 	struct fmutex structure; /* splits, rewrites, root changes */
@@ -111,7 +113,7 @@ struct btree {
 	bool tolerate_torn;	 /* start-up: torn appends are expected (R5.1) */
 	unsigned nr_torn;	 /* nodes read with a torn tail and not yet rewritten */
 	unsigned nr_must_move;
-	uint64_t nr_write_errors, nr_moved;
+	uint64_t nr_write_errors, nr_moved, nr_verified;
 	uint64_t nr_reads, nr_writes, nr_splits, nr_rewrites, nr_coalesced, nr_inserts;
 };
 

@@ -35,6 +35,7 @@ static void bnode_destroy(struct bnode *n)
 	assert(!n->refs && !n->writing && !n->dirty && wait_queue_empty(&n->wait));
 	list_del(&n->hash);
 	list_del(&n->lru);
+	list_del(&n->verify_link);
 	t->nr_nodes--;
 	t->memory_bytes -= n->keys.buf_bytes;
 	bkeys_release(&n->keys);
@@ -167,6 +168,7 @@ struct bnode *bnode_new(struct cset *c, const struct bkey *key, unsigned level)
 	list_init(&n->hash);
 	list_init(&n->lru);
 	list_init(&n->dirty_link);
+	list_init(&n->verify_link);
 	wait_queue_init(&n->wait);
 	c->btree.nr_nodes++;
 	c->btree.memory_bytes += bytes;
@@ -212,6 +214,7 @@ int btree_init(struct cset *c)
 
 	list_init(&t->nodes);
 	list_init(&t->dirty);
+	list_init(&t->to_verify);
 	fmutex_init(&t->structure);
 	wait_queue_init(&t->reserve_wait);
 	wait_queue_init(&t->write_pool_wait);

@@ -33,6 +33,9 @@ void bnode_forget_move(struct bnode *n);
 uint64_t bnode_debug_before(const struct bnode *n);
 void bnode_debug_after(struct bnode *n, uint64_t before);
 
+/* verify.c: read n back and compare, unless it changes meanwhile. A difference fails the set. */
+FIBER_FN void bnode_verify(struct bnode *n);
+
 /* update.c: put (the part of) k that belongs into leaf n, which has room and is not frozen; what is left stays in k. */
 enum bkeys_insert leaf_insert_part(struct bnode *n, struct bkey *k, bool *ret_rest, const struct bkey *replace, uint64_t journal_seq);
 

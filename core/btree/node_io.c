@@ -214,6 +214,18 @@ int bnode_move(struct bnode *n)
 
 /* --- writing ----------------------------------------------------------------------------------------------------------- */
 
+static void write_accepted(struct bnode *n)
+{
+	struct cset *c = n->c;
+
+	release_pin(n, &n->pin_writing);
+	if (!c->verify_nodes || !c->btree.writer || !list_empty(&n->verify_link))
+		return;
+	bnode_get(n); /* the list's */
+	list_add_tail(&c->btree.to_verify, &n->verify_link);
+	wake_all(&c->btree.writer_wake);
+}
+
 static void node_write_done(struct bio *bio)
 {
 	struct bnode *n = container_of(bio, struct bnode, write_bio);
@@ -227,7 +239,7 @@ static void node_write_done(struct bio *bio)
 	if (bio->error)
 		write_refused(n, bio);
 	else
-		release_pin(n, &n->pin_writing);
+		write_accepted(n);
 	wake_all(&n->wait);
 	if (n->dirty && n->keys.open && bset_bytes(bkeys_open(&n->keys)) > BTREE_SET_BYTES_MAX)
 		wake_all(&t->writer_wake);
@@ -424,6 +436,20 @@ static bool move_one(struct cset *c)
 	return n && !c->io_disable && bnode_move(n) == 0;
 }
 
+/* False: none was waiting. */
+static bool verify_one(struct cset *c)
+{
+	struct bnode *n = list_first(&c->btree.to_verify, struct bnode, verify_link);
+
+	if (!n)
+		return false;
+	list_del(&n->verify_link);
+	if (!c->btree.stopping && !c->io_disable)
+		bnode_verify(n);
+	bnode_put(n);
+	return true;
+}
+
 static void writer(void *arg)
 {
 	struct cset *c = arg;
@@ -433,6 +459,8 @@ static void writer(void *arg)
 		struct bnode *n;
 
 		if (c->btree.nr_must_move && move_one(c))
+			continue;
+		if (verify_one(c))
 			continue;
 		if (c->btree.stopping) /* trying took a while */
 			break;
@@ -463,5 +491,7 @@ void btree_stop(struct cset *c)
 	if (c->btree.writer)
 		fiber_join(c->btree.writer);
 	c->btree.writer = NULL;
+	while (verify_one(c))
+		; /* only their references: it is too late to look */
 	wait_writes(c);
 }

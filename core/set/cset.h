@@ -72,7 +72,7 @@ struct cset {
 	unsigned cutoff_writeback, cutoff_writeback_sync;
 	bool errors_panic;
 	bool copy_gc_enabled, shrinker_disabled, idle_max_writeback_rate;
-	bool key_merging_disabled, expensive_debug_checks; /* for tests (§10.3, §10.4) */
+	bool key_merging_disabled, expensive_debug_checks, verify_nodes; /* for tests (§10.2-10.4) */
 	unsigned requests_in_flight;
 	uint64_t idle_counter;
 	uint64_t cache_read_races;

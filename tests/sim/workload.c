@@ -485,6 +485,7 @@ static void configure(struct load *l)
 	if (!world_cset(w))
 		return;
 	world_cset(w)->key_merging_disabled = w->key_merging_disabled;
+	world_cset(w)->verify_nodes = w->verify_nodes;
 	world_cset(w)->expensive_debug_checks = w->expensive_debug_checks;
 	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */
 		world_cset(w)->cutoff_writeback = world_cset(w)->cutoff_writeback_sync = 100;

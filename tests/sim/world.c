@@ -150,6 +150,7 @@ static void make_formats(struct world *w)
 	w->btree_cache_bytes = rng_percent(r, 50) ? KIB(256) : 0;
 	w->key_merging_disabled = rng_percent(r, 15);
 	w->expensive_debug_checks = rng_percent(r, 15);
+	w->verify_nodes = rng_percent(r, 20);
 }
 
 struct world *world_new(const struct world_options *o, struct world_stats *stats)

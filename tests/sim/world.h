@@ -99,7 +99,7 @@ struct world {
 	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
 	uint64_t btree_cache_bytes;
-	bool key_merging_disabled, expensive_debug_checks;
+	bool key_merging_disabled, expensive_debug_checks, verify_nodes;
 
 	struct blk_sim_power power;
 	void (*on_event)(struct world *w); /* before each disk event; may choose power.cut_at; NULL: nobody wants to know */
