@@ -136,6 +136,11 @@ FIBER_FN MUST_CHECK int btree_new_root(struct cset *c);
 FIBER_FN MUST_CHECK int btree_leaf(struct cset *c, struct bpos pos, struct bnode **ret);
 /* The same at any level >= 0; level above the root's gives the root. */
 FIBER_FN MUST_CHECK int btree_node_at(struct cset *c, struct bpos pos, unsigned level, struct bnode **ret);
+/*
+ * Wait until a frozen node has been replaced. Until then its replacement may hold a key that accounting knows of and lookups do not see: who
+ * counts keys while others insert counts no frozen leaf.
+ */
+FIBER_FN void btree_wait_thawed(struct cset *c);
 static inline struct bpos bnode_bound(const struct bnode *n) { return bkey_pos(&n->key.k); }
 static inline void bnode_get(struct bnode *n) { n->refs++; }
 void bnode_put(struct bnode *n);

@@ -66,7 +66,7 @@ static void put_key_pins(struct cset *c, const struct bkey *k)
  * A frozen node thaws before its replacer lets go of the structure lock. Waiting there, in turn, and not at the node, keeps a crowd of others
  * from freezing the leaf again and again before we get to it, while our journal entry holds up the ring (sim 3818).
  */
-static void wait_thawed(struct cset *c)
+void btree_wait_thawed(struct cset *c)
 {
 	fmutex_lock(&c->btree.structure);
 	fmutex_unlock(&c->btree.structure);
@@ -96,7 +96,7 @@ static int insert_key(struct cset *c, struct bkey *k, uint64_t journal_seq, cons
 		if (r < 0)
 			return r;
 		if (n->frozen) {
-			wait_thawed(c);
+			btree_wait_thawed(c);
 			continue;
 		}
 		if (!leaf_ready(n, BKEYS_INSERT_ROOM)) {
@@ -163,7 +163,7 @@ int btree_make_room(struct cset *c, struct bpos pos, uint32_t words)
 		if (r < 0)
 			return r;
 		if (n->frozen) {
-			wait_thawed(c);
+			btree_wait_thawed(c);
 			continue;
 		}
 		if (leaf_ready(n, words))
