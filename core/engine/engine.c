@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define DEFAULT_FIBER_BATCH 64
+#define SPARE_TIMERS 128 /* that are not of a sleeping fiber */
 
 static __thread struct engine *thread_engine;
 /* Where fibers switch back to. At a fixed address, because pooled fibers remember it from one engine_run() to the next. */
@@ -38,7 +39,7 @@ void engine_init(struct engine *e, const struct engine_ops *ops)
 void engine_release(struct engine *e)
 {
 	assert(thread_engine == e);
-	assert(list_empty(&e->fibers));
+	assert(list_empty(&e->fibers) && !e->nr_reserved_stacks);
 	fiber_pool_drain(e);
 	free(e->timers);
 	thread_engine = NULL;
@@ -79,17 +80,31 @@ static void heap_down(struct engine *e, size_t i, struct timer *t)
 	heap_place(e, i, t);
 }
 
+static bool heap_grow(struct engine *e, size_t cap)
+{
+	struct timer **timers = realloc(e->timers, cap * sizeof(*timers));
+
+	if (!timers)
+		return false;
+	e->timers = timers;
+	e->cap_timers = cap;
+	return true;
+}
+
+bool engine_reserve_timers(struct engine *e, size_t nr_fibers)
+{
+	size_t wanted = nr_fibers + SPARE_TIMERS;
+
+	return wanted <= e->cap_timers || heap_grow(e, 2 * wanted);
+}
+
+/* A fiber has at most one timer armed while it sleeps, and room for that since it was spawned; what else has timers is few. */
 static void heap_reserve(struct engine *e)
 {
-	if (e->nr_timers < e->cap_timers)
+	if (e->nr_timers < e->cap_timers || heap_grow(e, 2 * e->cap_timers + SPARE_TIMERS))
 		return;
-	e->cap_timers = e->cap_timers ? 2 * e->cap_timers : 256;
-	e->timers = realloc(e->timers, e->cap_timers * sizeof(*e->timers));
-	if (!e->timers) {
-		/* Eight bytes per sleeper: if those are not there, nothing can go on in an orderly way. */
-		fprintf(stderr, "out of memory for timers\n");
-		abort();
-	}
+	fprintf(stderr, "out of memory for timers\n");
+	abort();
 }
 
 void timer_init(struct timer *t, void (*fn)(struct timer *))
@@ -287,6 +302,7 @@ void engine_abandon(struct engine *e)
 	list_init(&e->pollers);
 	list_init(&e->calls);
 	e->nr_timers = 0;
+	e->nr_reserved_stacks = 0;
 	e->no_yield_depth = 0;
 }
 

@@ -70,7 +70,8 @@ struct engine {
 	bool stopping;
 	uint64_t cached_now_ns;	   /* refreshed once per loop turn; engine_now_ns() */
 	struct list stack_pool;
-	size_t nr_pooled_stacks;
+	size_t nr_pooled_stacks; /* at least nr_reserved_stacks */
+	size_t nr_reserved_stacks;
 	void *loop_context;	   /* fiber switch: where engine_run() continues */
 };
 
@@ -119,6 +120,13 @@ void engine_abandon(struct engine *e);
  */
 MUST_CHECK struct fiber *fiber_spawn(const char *name, void (*fn)(void *), void *arg);
 MUST_CHECK int fiber_spawn_detached(const char *name, void (*fn)(void *), void *arg); /* 0 or -ENOMEM */
+/*
+ * For what must not fail when memory is short, like stopping: keep a stack for it while there is memory. A reservation is used up by one
+ * fiber_spawn_reserved(), which always succeeds (detached), or given back.
+ */
+MUST_CHECK int fiber_reserve(void); /* 0 or -ENOMEM */
+void fiber_unreserve(void);
+void fiber_spawn_reserved(const char *name, void (*fn)(void *), void *arg);
 FIBER_FN void fiber_join(struct fiber *f);
 FIBER_FN void fiber_yield(void);	   /* let others run; ready again at once */
 FIBER_FN void fiber_sleep_ns(uint64_t ns);

@@ -196,18 +196,23 @@ static void fiber_forget(struct fiber *f)
 	f->engine->nr_fibers--;
 }
 
+static void fiber_to_pool(struct engine *e, struct fiber *f)
+{
+	list_add(&e->stack_pool, &f->link); /* last in, first out: its pages are warm */
+	e->nr_pooled_stacks++;
+}
+
 void fiber_free(struct fiber *f)
 {
 	struct engine *e = f->engine;
 
 	assert(f->state == FIBER_DONE);
 	fiber_forget(f);
-	if (e->nr_pooled_stacks >= MAX_POOLED_STACKS) {
+	if (e->nr_pooled_stacks >= MAX_POOLED_STACKS + e->nr_reserved_stacks) {
 		fiber_unmap(f);
 		return;
 	}
-	list_add(&e->stack_pool, &f->link); /* last in, first out: its pages are warm */
-	e->nr_pooled_stacks++;
+	fiber_to_pool(e, f);
 }
 
 void fiber_destroy(struct fiber *f)
@@ -250,9 +255,9 @@ static struct fiber *spawn(const char *name, void (*fn)(void *), void *arg, bool
 	struct fiber *f;
 
 	assert(e);
-	f = fiber_from_pool(e);
-	if (!f)
-		f = fiber_new(e);
+	if (!engine_reserve_timers(e, e->nr_fibers + 1 + e->nr_reserved_stacks))
+		return NULL;
+	f = e->nr_pooled_stacks > e->nr_reserved_stacks ? fiber_from_pool(e) : fiber_new(e);
 	if (!f)
 		return NULL;
 	f->name = name;
@@ -277,6 +282,38 @@ struct fiber *fiber_spawn(const char *name, void (*fn)(void *), void *arg)
 int fiber_spawn_detached(const char *name, void (*fn)(void *), void *arg)
 {
 	return spawn(name, fn, arg, true) ? 0 : -ENOMEM;
+}
+
+int fiber_reserve(void)
+{
+	struct engine *e = engine_self();
+	struct fiber *f;
+
+	if (!engine_reserve_timers(e, e->nr_fibers + e->nr_reserved_stacks + 1))
+		return -ENOMEM;
+	if (e->nr_pooled_stacks == e->nr_reserved_stacks) {
+		f = fiber_new(e);
+		if (!f)
+			return -ENOMEM;
+		fiber_to_pool(e, f);
+	}
+	e->nr_reserved_stacks++;
+	return 0;
+}
+
+void fiber_unreserve(void)
+{
+	assert(engine_self()->nr_reserved_stacks > 0);
+	engine_self()->nr_reserved_stacks--;
+}
+
+void fiber_spawn_reserved(const char *name, void (*fn)(void *), void *arg)
+{
+	struct fiber *f;
+
+	fiber_unreserve();
+	f = spawn(name, fn, arg, true);
+	assert(f);
 }
 
 void fiber_resume(struct engine *e, struct fiber *f)

@@ -65,6 +65,8 @@ void fiber_free(struct fiber *f);
 /* Unmap, whatever state f is in. */
 void fiber_destroy(struct fiber *f);
 void fiber_pool_drain(struct engine *e);
+/* Room for a timer of each of nr_fibers fibers, and some more. False: no memory. */
+MUST_CHECK bool engine_reserve_timers(struct engine *e, size_t nr_fibers);
 void context_init_loop(struct context *c);
 
 /* Park on q (NULL: on nothing) until woken, timeout (UINT64_MAX: none), or, if interruptible, cancelled: 0, -ETIME, -EINTR. */

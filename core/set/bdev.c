@@ -16,7 +16,12 @@ static struct bdev *bdev_alloc(struct bcf *b)
 {
 	struct bdev *d = calloc(1, sizeof(*d));
 
-	if (!d || seq_detector_init(&d->seq)) {
+	if (!d || fiber_reserve() < 0) { /* for the stopper */
+		free(d);
+		return NULL;
+	}
+	if (seq_detector_init(&d->seq)) {
+		fiber_unreserve();
 		free(d);
 		return NULL;
 	}
@@ -255,7 +260,6 @@ void bdev_stop(struct bdev *d)
 		return;
 	d->closing = true;
 	d->running = false;
-	if (fiber_spawn_detached("device stopper", stopper, d) < 0)
-		log_error("%s cannot be stopped: no memory for a fiber", d->name);
+	fiber_spawn_reserved("device stopper", stopper, d);
 	bcf_devices_changed(d->bcf);
 }

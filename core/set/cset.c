@@ -101,6 +101,8 @@ static void cset_free(struct cset *c)
 	free(c->uuids);
 	free(c->devices);
 	slots_release(c);
+	if (c->stopper_reserved)
+		fiber_unreserve();
 	free(c);
 }
 
@@ -222,11 +224,13 @@ int cset_new(struct bcf *b, struct blkdev *cache, struct super *super, struct cs
 	struct printbuf uuid;
 	int r;
 
-	if (!c) {
+	if (!c || fiber_reserve() < 0) {
 		blk_close(cache);
 		free(super);
+		free(c);
 		return -ENOMEM;
 	}
+	c->stopper_reserved = true;
 	c->bcf = b;
 	c->cache = cache;
 	c->super = super;
@@ -318,6 +322,6 @@ void cset_stop(struct cset *c, bool unregister)
 		return;
 	}
 	c->state = CSET_STOPPING;
-	if (fiber_spawn_detached("set stopper", stopper, c) < 0)
-		log_error("cache set %s cannot be stopped: no memory for a fiber", c->uuid_text);
+	c->stopper_reserved = false;
+	fiber_spawn_reserved("set stopper", stopper, c);
 }

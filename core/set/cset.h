@@ -31,6 +31,7 @@ enum cset_state { CSET_STARTING, CSET_RUNNING, CSET_STOPPING };
 struct cset {
 	struct list link; /* bcf->csets */
 	struct bcf *bcf;
+	bool stopper_reserved;	/* a stack for the stopper: stopping never fails */
 	enum cset_state state;
 	bool io_disable;	/* failed: all metadata writes and all requests refuse */
 	bool unregistering;	/* stop, but detach the devices first */

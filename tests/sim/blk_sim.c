@@ -318,7 +318,7 @@ static const struct blk_sim_fault *fault_find(struct blk_sim *s, const struct bi
 
 		if (!fault_matches(f, bio))
 			continue;
-		n = f->nr_matched++;
+		n = (*(f->counter ? f->counter : &f->nr_matched))++;
 		if (!hit && n >= f->skip && (!f->count || n - f->skip < f->count))
 			hit = f;
 	}

@@ -92,6 +92,7 @@ struct blk_sim_fault {
 	bool corrupt;		     /* reads, with a range: succeed, with a byte of the range's first sector in them changed */
 	uint64_t extra_ns;	     /* added latency; UINT64_MAX: never completes */
 	uint64_t nr_matched;	     /* counted by the device */
+	uint64_t *counter;	     /* instead of nr_matched: rules that share one count together; may be NULL */
 };
 void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f);
 void blk_sim_clear_faults(struct blk_sim *s);

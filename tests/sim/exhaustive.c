@@ -11,7 +11,7 @@
  * The schedule is that of one seed. What chance does better (many clients, large worlds, other schedules) is for `sim`.
  */
 #include "core/admin/log.h"
-#include "tests/sim/world.h"
+#include "tests/sim/steps.h"
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,13 +36,6 @@ static const char usage[] =
 	"  --cut N      of this sequence, only the N-th cut; --outcome N: and of that only this outcome\n"
 	"  --trace      print what happens\n";
 
-enum op {
-	OP_WRITE, OP_OVERWRITE, OP_FLUSH, OP_READ, OP_PUNCH, OP_MODE, OP_ATTACH, OP_DETACH, OP_GC, OP_WRITEBACK, OP_STOP, OP_CRASH, OPS
-};
-static const char *const op_names[OPS] = {
-	"write", "overwrite", "flush", "read", "punch", "mode", "attach", "detach", "gc", "writeback", "stop", "crash",
-};
-
 /* Shared with all processes. */
 struct shared {
 	uint64_t sequences, impossible, cuts, same_cuts, recoveries, violations;
@@ -53,13 +46,13 @@ static struct shared *shared;
 
 static struct {
 	unsigned length, subsets, nr_only;
-	enum op only[LENGTH_MAX];
+	enum step only[LENGTH_MAX];
 	uint64_t only_cut, only_outcome; /* 0: all */
 	bool trace;
 } o = { .length = 3, .subsets = SUBSETS_DEFAULT };
 
 /* Where this process is. */
-static enum op path[LENGTH_MAX];
+static enum step path[LENGTH_MAX];
 static unsigned depth;
 static bool cutting;	    /* disk events are cut at */
 static bool recovers;	    /* this is a child that lives through one power cut */
@@ -67,7 +60,6 @@ static bool thorough;	    /* ... and starts once more, to see what the first sta
 static uint64_t nr_cuts;    /* on the way from the root to here */
 static uint64_t outcome;    /* that this child tries */
 static uint64_t seen_disks, seen_model;
-static uint32_t gen;
 
 #define COUNT(what) __atomic_fetch_add(&shared->what, 1, __ATOMIC_RELAXED)
 
@@ -87,7 +79,7 @@ static void report(const char *what)
 	struct printbuf out = PRINTBUF(text);
 
 	for (unsigned i = 0; i < depth; i++)
-		pr(&out, "%s%s", i ? "," : "", op_names[path[i]]);
+		pr(&out, "%s%s", i ? "," : "", step_names[path[i]]);
 	if (recovers)
 		printf("FAILED: after '%s', power cut %llu, outcome %llu: %s\n", text, (unsigned long long)nr_cuts, (unsigned long long)outcome, what);
 	else
@@ -237,161 +229,6 @@ static void cut_between(struct world *w)
 		world_cut_now(w);
 }
 
-/* --- operations ----------------------------------------------------------------------------------------------------- */
-
-static struct bdev *device(struct world *w)
-{
-	struct bdev *d = world_bdev(w, 0);
-
-	if (!d)
-		world_fail(w, "the device is gone");
-	return d;
-}
-
-static void control(struct world *w, int target, const char *file, const char *text)
-{
-	int r = world_ctl(w, target, file, text);
-
-	if (r < 0)
-		world_fail(w, "writing '%s' to %s returns %d", text, file, r);
-}
-
-static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64_t nr_sectors, bool zero)
-{
-	char buf[24 * SECTOR_BYTES];
-	struct bcf_io io = { .pid = 1, .handle = 1 };
-	/* In writeback mode nothing but zeroing passes the cache: the model is strict (world.h). */
-	struct model_op op = { .offset_bytes = sector * SECTOR_BYTES, .len_bytes = nr_sectors * SECTOR_BYTES, .gen = zero ? 0 : ++gen,
-			       .direct = zero || !d->set || d->detaching || bdev_cache_mode(d) != CACHE_MODE_WRITEBACK };
-	int64_t r;
-
-	model_write_begin(w->model[0], &op);
-	if (zero) {
-		r = bcf_zero(d, op.offset_bytes, op.len_bytes);
-		r = r < 0 ? r : (int64_t)op.len_bytes;
-	} else {
-		model_pattern(0, op.gen, op.offset_bytes, buf, op.len_bytes);
-		r = bcf_write(d, buf, op.len_bytes, op.offset_bytes, &io);
-	}
-	if (r != (int64_t)op.len_bytes)
-		world_fail(w, "write returns %lld", (long long)r);
-	model_write_end(w->model[0], &op, 0, false);
-}
-
-static void flush(struct world *w, struct bdev *d)
-{
-	struct model_flush f;
-	int r;
-
-	model_flush_begin(w->model[0], &f);
-	r = bcf_flush(d);
-	if (r < 0)
-		world_fail(w, "flush returns %d", r);
-	model_flush_end(w->model[0], &f, r);
-}
-
-/* Everything, and it is in the cache afterwards. */
-static void read_fill(struct world *w, struct bdev *d)
-{
-	char buf[24 * SECTOR_BYTES], text[1000] = "";
-	struct printbuf why = PRINTBUF(text);
-	struct bcf_io io = { .pid = 1, .handle = 1 };
-	struct model_read read;
-	int64_t r;
-
-	model_read_begin(w->model[0], &read);
-	r = bcf_read(d, buf, sizeof(buf), 0, &io);
-	if (r != (int64_t)sizeof(buf))
-		world_fail(w, "read returns %lld", (long long)r);
-	else if (model_read_end(w->model[0], &read, 0, buf, sizeof(buf), &why) < 0)
-		world_fail_data(w, 0, 0, sizeof(buf), text);
-	while (d->fills_in_flight)
-		fiber_sleep_ns(NS_PER_MS);
-}
-
-static void wait_detached(struct world *w, struct bdev *d)
-{
-	for (unsigned s = 0; d->set && !world_failed(w); s++) {
-		fiber_sleep_ns(NS_PER_S);
-		if (s > 24 * 3600)
-			world_fail(w, "is being detached for a day");
-	}
-}
-
-/* Until nothing is dirty. */
-static void write_back(struct world *w, struct bdev *d)
-{
-	control(w, 0, "%s/writeback_percent", "0");
-	control(w, 0, "%s/writeback_delay", "0");
-	control(w, 0, "%s/writeback_running", "1");
-	for (unsigned s = 0; d->writeback.has_dirty && !world_failed(w); s++) {
-		fiber_sleep_ns(NS_PER_S);
-		if (s > 24 * 3600)
-			world_fail(w, "is being written back for a day");
-	}
-	control(w, 0, "%s/writeback_running", "0");
-}
-
-/* Would it do anything? Sequences with an operation that does nothing are shorter ones. */
-static bool possible(struct world *w, enum op op)
-{
-	struct bdev *d = world_bdev(w, 0);
-
-	switch (op) {
-	case OP_ATTACH:
-		return !d->set;
-	case OP_DETACH:
-		return d->set;
-	case OP_WRITEBACK:
-		return d->set && d->writeback.has_dirty;
-	default:
-		return true;
-	}
-}
-
-static void perform(struct world *w, enum op op)
-{
-	struct bdev *d = device(w);
-
-	switch (op) {
-	case OP_WRITE:
-		write_range(w, d, 0, 8, false);
-		break;
-	case OP_OVERWRITE:
-		write_range(w, d, 5, 9, false);
-		break;
-	case OP_FLUSH:
-		flush(w, d);
-		break;
-	case OP_READ:
-		read_fill(w, d);
-		break;
-	case OP_PUNCH:
-		write_range(w, d, 3, 8, true);
-		break;
-	case OP_MODE:
-		control(w, 0, "%s/cache_mode", cache_mode_names[(bdev_cache_mode(d) + 1) % 4]);
-		break;
-	case OP_ATTACH:
-		w->detached[0] = false;
-		control(w, 0, "%s/attach", w->set_uuid_text);
-		break;
-	case OP_DETACH:
-		w->detached[0] = true;
-		control(w, 0, "%s/detach", "1");
-		wait_detached(w, d);
-		break;
-	case OP_GC:
-		control(w, -1, "%s/gc_wait", "1");
-		break;
-	case OP_WRITEBACK:
-		write_back(w, d);
-		break;
-	default:
-		break;
-	}
-}
-
 /* --- the tree ------------------------------------------------------------------------------------------------------- */
 
 static void verify_and_exit(struct world *w)
@@ -402,23 +239,23 @@ static void verify_and_exit(struct world *w)
 	_exit(0);
 }
 
-static bool wanted(unsigned at, enum op op)
+static bool wanted(unsigned at, enum step op)
 {
 	return !o.nr_only || (at < o.nr_only && o.only[at] == op);
 }
 
 /* A child for each operation that may come next; the parent ends with the last of them. */
-static enum op fork_next(struct world *w)
+static enum step fork_next(struct world *w)
 {
 	unsigned beside = 0;
 
-	for (enum op op = 0; op < OPS && !shared->violations; op++) {
+	for (enum step op = 0; op < STEPS && !shared->violations; op++) {
 		bool is_beside;
 		pid_t pid;
 
 		if (!wanted(depth, op))
 			continue;
-		if (!possible(w, op)) {
+		if (!step_possible(w, op)) {
 			COUNT(impossible);
 			continue;
 		}
@@ -447,30 +284,16 @@ static enum op fork_next(struct world *w)
 	_exit(0);
 }
 
-static void configure(struct world *w)
-{
-	control(w, 0, "%s/sequential_cutoff", "0");
-	control(w, 0, "%s/writeback_running", "0");
-}
-
-/* Before the first operation: something that is not zeros lies on the backing device, and not in the cache. */
-static void prepare(struct world *w)
-{
-	cutting = false;
-	control(w, 0, "%s/cache_mode", "none");
-	write_range(w, device(w), 0, 24, false);
-	flush(w, device(w));
-	control(w, 0, "%s/cache_mode", "writeback");
-	cutting = true;
-}
-
 static void explore(struct world *w, void *ctx)
 {
-	configure(w);
-	if (depth == 0)
-		prepare(w);
+	steps_configure(w);
+	if (depth == 0) {
+		cutting = false;
+		steps_prepare(w);
+		cutting = true;
+	}
 	for (;;) {
-		enum op op;
+		enum step op;
 
 		if (world_failed(w))
 			give_up(w);
@@ -478,15 +301,15 @@ static void explore(struct world *w, void *ctx)
 		if (depth == o.length)
 			verify_and_exit(w);
 		op = fork_next(w);
-		world_trace(w, "--- %s", op_names[op]);
-		if (op == OP_STOP)
+		world_trace(w, "--- %s", step_names[op]);
+		if (op == STEP_STOP)
 			return;
-		if (op == OP_CRASH) {
+		if (op == STEP_CRASH) {
 			w->keep_cache = w->keep_backing = BLK_SIM_KEEP_SOME;
 			w->crash_rng = prng_seeded(w->options.seed + prng_mix(nr_cuts));
 			world_cut_now(w);
 		}
-		perform(w, op);
+		step_perform(w, op);
 	}
 }
 
@@ -552,11 +375,11 @@ static uint64_t number(const char *text)
 static void parse_only(char *text)
 {
 	for (char *name = strtok(text, ","); name; name = strtok(NULL, ",")) {
-		enum op op = 0;
+		enum step op = 0;
 
-		while (op < OPS && strcmp(name, op_names[op]) != 0)
+		while (op < STEPS && strcmp(name, step_names[op]) != 0)
 			op++;
-		if (op == OPS || o.nr_only == LENGTH_MAX) {
+		if (op == STEPS || o.nr_only == LENGTH_MAX) {
 			fprintf(stderr, "exhaustive: what is '%s'?\n%s", name, usage);
 			exit(2);
 		}

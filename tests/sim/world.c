@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "tests/sim/world.h"
+#include "tests/sim/alloc_fault.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ bool world_failed(const struct world *w)
 
 static uint64_t faults_hit(const struct world *w)
 {
-	uint64_t n = blk_sim_stats(w->cache.sim)->nr_faults;
+	uint64_t n = blk_sim_stats(w->cache.sim)->nr_faults + alloc_fault_hits();
 
 	for (unsigned i = 0; i < w->nr_backing; i++)
 		n += blk_sim_stats(w->backing[i].sim)->nr_faults;
@@ -106,7 +107,7 @@ static void make_tiny_formats(struct world *w)
 {
 	struct super_format *c = &w->cache_format, *b = &w->backing_format[0];
 
-	*c = (struct super_format){ .block_sectors = 1, .bucket_sectors = 8, .device_sectors = BUCKETS_MIN * 8 };
+	*c = (struct super_format){ .block_sectors = 1, .bucket_sectors = 8, .device_sectors = BUCKETS_MIN * 8, .discard = true };
 	random_uuid(&w->rng, c->uuid);
 	random_uuid(&w->rng, c->set_uuid);
 	*b = (struct super_format){ .backing = true, .block_sectors = 1, .device_sectors = DATA_OFFSET_DEFAULT + 24, .cache_mode = CACHE_MODE_WRITEBACK };
@@ -555,8 +556,15 @@ static int boot_main(void *arg)
 
 	timer_init(&boot->hang, hangs);
 	timer_arm_ns(&boot->hang, HANG_NS);
-	if (bcf_new(&options, &w->bcf) < 0)
-		abort();
+	if (w->plan_faults)
+		w->plan_faults(w);
+	if (bcf_new(&options, &w->bcf) < 0) {
+		if (!world_disturbed(w))
+			world_fail(w, "no instance");
+		w->bcf = NULL;
+		timer_cancel(&boot->hang);
+		return 0;
+	}
 	w->bcf->open_device = open_disk;
 	register_all(w);
 	if (!world_failed(w))

@@ -103,6 +103,7 @@ struct world {
 
 	struct blk_sim_power power;
 	void (*on_event)(struct world *w); /* before each disk event; may choose power.cut_at; NULL: nobody wants to know */
+	void (*plan_faults)(struct world *w); /* at the beginning of each boot; then anything may fail at any time; may be NULL */
 	enum blk_sim_keep keep_cache, keep_backing; /* of the next cut */
 	enum world_aim aim;	/* of this boot */
 	uint64_t aim_seen, aim_skip, aim_events; /* cut so many events after it happened for the aim_skip-th time */

@@ -167,6 +167,39 @@ static void detached_fibers_free_themselves(void **state)
 	run_uring(detached_main, NULL);
 }
 
+static void set_true(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static int reserve_main(void *arg)
+{
+	struct engine *e = engine_self();
+	bool ran = false;
+
+	assert_int_equal(fiber_reserve(), 0);
+	assert_int_equal(fiber_reserve(), 0);
+	for (unsigned i = 0; i < 10; i++) { /* ordinary fibers leave them alone */
+		struct fiber *f = fiber_spawn("other", set_true, &ran);
+
+		assert_true(e->nr_pooled_stacks >= 2);
+		fiber_join(f);
+	}
+	ran = false;
+	fiber_spawn_reserved("reserved", set_true, &ran);
+	assert_int_equal(e->nr_reserved_stacks, 1);
+	fiber_yield();
+	assert_true(ran);
+	fiber_unreserve();
+	assert_int_equal(e->nr_reserved_stacks, 0);
+	return 0;
+}
+
+static void a_reserved_stack_is_there_when_it_is_wanted(void **state)
+{
+	run_uring(reserve_main, NULL);
+}
+
 static void use_stack(void *arg)
 {
 	char big[40 * 1024];
@@ -495,6 +528,7 @@ int main(void)
 		TEST(a_fiber_knows_itself),
 		TEST(thousands_of_fibers_live_at_once),
 		TEST(detached_fibers_free_themselves),
+		TEST(a_reserved_stack_is_there_when_it_is_wanted),
 		TEST(stacks_keep_their_contents_over_switches),
 		TEST(floating_point_survives_switches),
 		TEST(overflowing_the_stack_hits_the_guard_page),
