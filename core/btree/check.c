@@ -62,6 +62,30 @@ static int check_ptr(struct tree_check *t, const struct bnode *n, const struct b
 	return 0;
 }
 
+/* What the node says of itself, against its bucket, the journal and its place on disk. `structure` is held: no interior update is under way. */
+static int check_state(struct tree_check *t, const struct bnode *n)
+{
+	const struct cset *c = t->c;
+	const struct bset *open = bkeys_open(&n->keys);
+	const struct bucket *b = ptr_bucket(c, n->key.k.ptr[0]);
+
+	if (open && (size_t)((const char *)open - n->keys.buf) != (size_t)n->written_blocks * geometry_block_bytes(&c->g))
+		return wrong(t, n, NULL, "open set is not where it will be written");
+	if (open && open->seq != n->seq)
+		return wrong(t, n, NULL, "open set has another seq than the node");
+	if (n->level && n->dirty)
+		return wrong(t, n, NULL, "interior node with unwritten pointers");
+	if (n->pin_open && (n->pin_open < c->journal.oldest_seq || n->pin_open > c->journal.seq))
+		return wrong(t, n, NULL, "pins a journal entry that does not exist");
+	if (n->must_move && (!b->bad || !n->dirty))
+		return wrong(t, n, NULL, "is to be moved, but its bucket is good or its keys are written");
+	if (c->alloc.gc_mark_valid && b->mark != MARK_METADATA)
+		return wrong(t, n, NULL, "its bucket is not marked as metadata");
+	if (ptr_stale(c, n->key.k.ptr[0]))
+		return wrong(t, n, NULL, "its own pointer is stale");
+	return 0;
+}
+
 static int check_node(void *ctx, struct bnode *n)
 {
 	struct tree_check *t = ctx;
@@ -73,6 +97,9 @@ static int check_node(void *ctx, struct bnode *n)
 
 	if (r < 0)
 		return wrong(t, n, NULL, reason);
+	r = check_state(t, n);
+	if (r < 0)
+		return r;
 	if (bpos_cmp(bnode_bound(n), t->lower[n->level]) <= 0)
 		return wrong(t, n, &n->key.k, "bound not above the one before:");
 	bkeys_iter_init_all(&it, &n->keys);
