@@ -721,6 +721,94 @@ static void the_lazy_sort_leaves_a_large_old_set_alone(void **state)
 	free(scratch);
 }
 
+/* Behaviour.md §4.6, independently of the code: where the partial sort begins, or nr: nowhere. Sets are counted in words. */
+static unsigned expected_sort_start(const unsigned *words, unsigned nr, unsigned factor)
+{
+	unsigned long crit = 512;
+
+	for (int i = (int)nr - 2; i >= 0; i--) {
+		crit *= factor;
+		if (words[i] < crit)
+			return (unsigned)i;
+	}
+	return nr == MAX_BSETS ? 0 : nr;
+}
+
+static void fill_set(struct bkeys *b, uint32_t offset_bytes, unsigned words, uint64_t from)
+{
+	bkeys_open_set(b, offset_bytes, 0, 1);
+	for (unsigned i = 0; i < words / 3; i++)
+		put(b, 1, from + i * 10, 5, ptr_make(0, 256 + i, 0), 1);
+	bkeys_close_set(b);
+}
+
+static void the_lazy_sort_keeps_to_the_written_policy(void **state)
+{
+	static const struct {
+		uint32_t node_bytes;
+		unsigned factor, words[MAX_BSETS]; /* oldest first */
+	} cases[] = {
+		{ 262144, 8, { 4092, 3 } },  { 262144, 8, { 4098, 3 } },       { 262144, 8, { 9000, 4098, 3 } }, { 262144, 8, { 9000, 4092, 3 } },
+		{ 65536, 4, { 2046, 3 } },   { 65536, 4, { 2049, 3 } },	       { 4096, 1, { 300, 60 } },	  { 262144, 8, { 12000, 6000, 4200, 6 } },
+		{ 65536, 4, { 2049, 900 } }, { 65536, 4, { 3000, 2049, 30 } }, { 65536, 4, { 2301, 2100, 2052, 3 } }, { 16384, 2, { 1026, 90 } },
+	};
+	void *scratch = test_pages(262144);
+	struct geometry g = test_geometry();
+
+	for (size_t c = 0; c < ARRAY_SIZE(cases); c++) {
+		unsigned nr = 0, start, merged = 0;
+		uint32_t offset_bytes = 0;
+		struct bkeys b;
+
+		new_bkeys(&b, &g, cases[c].node_bytes, true);
+		for (; nr < MAX_BSETS && cases[c].words[nr]; nr++) {
+			fill_set(&b, offset_bytes, cases[c].words[nr], nr * 1000000);
+			offset_bytes = (uint32_t)round_up_u64(offset_bytes + sizeof(struct bset) + cases[c].words[nr] * 8, SECTOR_BYTES);
+		}
+		start = expected_sort_start(cases[c].words, nr, cases[c].factor);
+		bkeys_sort_lazy(&b, scratch);
+		check_ok(&b, c);
+		assert_int_equal(b.nr_sets, start == nr ? nr : start + 1);
+		for (unsigned i = start; i < nr; i++)
+			merged += cases[c].words[i];
+		for (unsigned i = 0; i < b.nr_sets; i++)
+			assert_int_equal(b.sets[i].set->nr_words, i == start ? merged : cases[c].words[i]);
+		free_bkeys(&b);
+	}
+	free(scratch);
+}
+
+static void interior_nodes_are_always_sorted_into_one_set(void **state)
+{
+	struct geometry g = test_geometry();
+	void *scratch = test_pages(262144);
+	struct bkeys b;
+
+	new_bkeys(&b, &g, 262144, false);
+	bkeys_open_set(&b, 0, 0, 1);
+	for (unsigned i = 1; i <= 3000; i++) { /* large enough for a leaf to leave alone */
+		struct bkey_buf k;
+
+		bkey_init(&k.k, 1, i * 100, 512);
+		bkey_set_ptrs(&k.k, 1);
+		k.k.ptr[0] = ptr_make(0, i * 256, 1);
+		bkeys_insert_ptr(&b, &k.k);
+		if (i % 1000 || i == 3000)
+			continue;
+		bkeys_close_set(&b);
+		bkeys_sort_lazy(&b, scratch);
+		assert_int_equal(b.nr_sets, 1);
+		bkeys_open_set(&b, (uint32_t)round_up_u64(bset_bytes(b.sets[0].set), SECTOR_BYTES), 0, 1);
+	}
+	bkeys_close_set(&b);
+	bkeys_sort_lazy(&b, scratch);
+	check_ok(&b, 0);
+	assert_int_equal(b.nr_sets, 1);
+	assert_int_equal(bkeys_total_words(&b), 3000 * 3);
+	free_bkeys(&b);
+	free(scratch);
+}
+
 static void statistics_count_sets_by_kind(void **state)
 {
 	struct geometry g = test_geometry();
@@ -826,6 +914,8 @@ int main(void)
 		cmocka_unit_test(stale_and_pointerless_keys_survive_sorting),
 		cmocka_unit_test(sorting_into_a_node_twice_appends_without_what_is_dropped),
 		cmocka_unit_test(the_lazy_sort_leaves_a_large_old_set_alone),
+		cmocka_unit_test(the_lazy_sort_keeps_to_the_written_policy),
+		cmocka_unit_test(interior_nodes_are_always_sorted_into_one_set),
 		cmocka_unit_test(statistics_count_sets_by_kind),
 		cmocka_unit_test(splitting_keeps_at_least_the_wanted_part),
 		cmocka_unit_test(a_node_of_one_key_is_not_split),
