@@ -102,14 +102,25 @@ static int index_keys(struct cset *c, const struct keylist *keys, uint64_t *ret_
 	return r;
 }
 
-/* Index fills: one compare-and-swap per key, not journalled (a fill lost in a crash is a miss). */
+/*
+ * Index fills: one compare-and-swap per key, not journalled (a fill lost in a crash is a miss). A write in flight takes the placeholder away only at
+ * its end. Until then readers may have seen its data on the backing device; the old data must not appear in the cache after that, not even
+ * for the moment until the write cuts it out. So the range is held, or the fill given up.
+ */
 static int __attribute__((noinline)) index_fills(struct insert_op *op, const struct keylist *keys)
 {
 	struct cset *c = op->d->set;
 	struct keylist one;
+	struct range range;
+	bool held = range_try_acquire(&op->d->ranges, &range, op->start, op->end);
 	int result = 0;
 
 	keylist_for_each(k, keys) {
+		if (!held) {
+			op->collisions++;
+			key_unpin(c, k);
+			continue;
+		}
 		int r;
 
 		if (result < 0) {
@@ -124,6 +135,8 @@ static int __attribute__((noinline)) index_fills(struct insert_op *op, const str
 		else if (r < 0)
 			result = r;
 	}
+	if (held)
+		range_release(&op->d->ranges, &range);
 	return result;
 }
 

@@ -20,7 +20,7 @@
  * Pins: every key handed out by open_bucket_take() holds one pin on its bucket until btree_insert() drops it; keys that do not get
  * that far are unpinned here.
  * Waiting: data I/O of its own, buckets (dirty only, with nothing un-indexed in hand), journal space, btree. The caller holds the range
- * lock (not for fills, which compare-and-swap).
+ * lock (not for fills: they compare-and-swap, and only try for the range while they index).
  */
 #include "core/engine/sync.h"
 #include "core/io/blk.h"

@@ -37,6 +37,8 @@
 
 struct event {
 	uint64_t sector, value, begin_ns, end_ns;
+	uint64_t at; /* of the operation, which is nr sectors long */
+	unsigned nr;
 	bool write;
 };
 
@@ -102,7 +104,7 @@ static int one(struct worker *w)
 	uint64_t n = 1 + below(w, 1u << below(w, 6)), range = below(w, 100) < HOT_PERCENT ? window_sectors : 0;
 	uint64_t at = range ? window_at + below(w, range - n + 1) : below(w, nr_sectors - n + 1);
 	bool write = below(w, 100) < WRITE_PERCENT;
-	struct event e = { .write = write, .value = (uint64_t)(w->number + 1) << 48 | (w->writes + 1) };
+	struct event e = { .write = write, .at = at, .nr = (unsigned)n, .value = (uint64_t)(w->number + 1) << 48 | (w->writes + 1) };
 	ssize_t r;
 
 	for (size_t i = 0; write && i < n * WORDS; i++)
@@ -209,6 +211,26 @@ static int judge_zones(uint64_t sector, struct zone *z, size_t n)
 	return 0;
 }
 
+static int by_begin(const void *a, const void *b)
+{
+	const struct event *x = a, *y = b;
+
+	return x->begin_ns < y->begin_ns ? -1 : x->begin_ns > y->begin_ns;
+}
+
+/* What happened to the sector, in the order of beginning; at most so much. */
+static void history(struct event *e, size_t n)
+{
+	uint64_t zero = UINT64_MAX;
+
+	qsort(e, n, sizeof(*e), by_begin);
+	for (size_t i = 0; i < n; i++)
+		zero = e[i].begin_ns < zero ? e[i].begin_ns : zero;
+	for (size_t i = 0; i < n; i++)
+		printf("  %10.3f to %10.3f ms: %s %" PRIx64 ", %u sectors at %" PRIu64 "\n", (double)(e[i].begin_ns - zero) / 1e6,
+		       (double)(e[i].end_ns - zero) / 1e6, e[i].write ? "write" : "read ", e[i].value, e[i].nr, e[i].at);
+}
+
 static int judge(struct event *e, size_t n)
 {
 	struct zone *zones = malloc((n + 1) * sizeof(*zones));
@@ -229,6 +251,11 @@ static int judge(struct event *e, size_t n)
 		}
 		if (!r)
 			r = judge_zones(e[begin].sector, zones, nr_zones);
+		if (r) {
+			while (i < n && e[i].sector == e[begin].sector)
+				i++;
+			history(e + begin, i - begin);
+		}
 	}
 	free(zones);
 	return r;

@@ -105,6 +105,26 @@ static void miss_and_write(struct rig *r, bool zero)
 	assert_int_equal(r->c->fill_bytes, 0);
 }
 
+/*
+ * The old data was read, and is on its way to the cache, when the write begins. Before the write has ended a reader may see its data on backing: a
+ * later one must not find the old data in the cache (linearizable.sh).
+ */
+static void body_fill_during_write(struct rig *r)
+{
+	struct request q = { .r = r, .sector = 64, .nr = 64, .fill = 'n' };
+
+	slow(r->cache, WRITES, NS_PER_S);
+	assert_int_equal(rig_read(r, 64, 64), 0);
+	assert_int_equal(r->d->fills_in_flight, 1);
+	slow(r->backing, WRITES, 10 * NS_PER_S);
+	start(&q, writer);
+	fiber_sleep_ns(5 * NS_PER_S);
+	assert_int_equal(r->d->fills_in_flight, 0);
+	assert_int_equal(find_ptr(r, 64), 0);
+	assert_int_equal(finish(&q), 64);
+	assert_int_equal(rig_read(r, 64, 64), 'n');
+}
+
 static void body_late_fill(struct rig *r) { miss_and_write(r, false); }
 static void body_late_fill_zero(struct rig *r) { miss_and_write(r, true); }
 
@@ -227,6 +247,12 @@ static void body_counts(struct rig *r)
 	rig_run(seed, CACHE_MODE_##mode, body)
 
 static void a_read_that_loses_its_bucket_looks_again(void **state) { RUN(WRITEBACK, body_reuse); RUN(WRITETHROUGH, body_reuse); }
+static void a_fill_gives_up_while_a_write_of_its_range_is_in_flight(void **state)
+{
+	RUN(WRITETHROUGH, body_fill_during_write);
+	RUN(WRITEAROUND, body_fill_during_write);
+}
+
 static void a_fill_never_replaces_newer_data(void **state)
 {
 	RUN(WRITEBACK, body_late_fill);
@@ -246,6 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_read_that_loses_its_bucket_looks_again),
 		TEST(a_fill_never_replaces_newer_data),
+		TEST(a_fill_gives_up_while_a_write_of_its_range_is_in_flight),
 		TEST(a_miss_during_a_write_is_not_filled),
 		TEST(a_failed_fill_is_dropped_without_a_word),
 		TEST(writers_of_neighbouring_bytes_do_not_undo_each_other),
