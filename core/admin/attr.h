@@ -149,12 +149,6 @@ const uint8_t *attr_bdev_uuid(const struct bdev *d);
 /* Percent limits of a device: its set's, else the process's. */
 unsigned attr_cutoff_writeback(const struct bcf *b, const struct cset *c);
 unsigned attr_cutoff_writeback_sync(const struct bcf *b, const struct cset *c);
-/* What the buckets behind the superblock hold: O(buckets), about a millisecond per million. */
-struct bucket_census {
-	uint64_t unused;     /* no live sectors at the last gc */
-	uint64_t by_mark[4]; /* enum bucket_mark */
-};
-void bucket_census_take(const struct cset *c, struct bucket_census *ret);
 /* What each set reports about itself; shared by its files and status.json. */
 const char *attr_set_state(const struct cset *c);
 unsigned attr_root_usage_percent(const struct cset *c);

@@ -2,8 +2,6 @@
 /* Control files of the cache device: <set-uuid>/cache0/ (control-files.md §8). */
 #include "core/admin/attr.h"
 
-#include <stdlib.h>
-
 static const char *const replacement_words[] = { "lru", "fifo", "random", NULL };
 
 static int64_t get_block_size(const struct attr_object *o, const struct attr *a)
@@ -77,54 +75,7 @@ static int store_clear_stats(const struct attr_object *o, const struct attr_valu
 	return 0;
 }
 
-/* --- priority_stats ------------------------------------------------------------------------------------------------------ */
-
-void bucket_census_take(const struct cset *c, struct bucket_census *ret)
-{
-	struct bucket_census n = {};
-
-	for (uint64_t i = c->g.first_bucket; c->alloc.buckets && i < c->g.nr_buckets; i++) {
-		const struct bucket *b = &c->alloc.buckets[i];
-
-		n.unused += !b->sectors_used;
-		n.by_mark[b->mark & 3]++;
-	}
-	*ret = n;
-}
-
-#define NR_PRIOS 65536
-#define PRIORITY_QUANTILES 31
-
-/* How many buckets that hold data have each priority; index buckets and empty ones do not count. Returns their number. */
-static uint64_t count_prios(const struct cset *c, uint32_t *nr_with_prio, int64_t *ret_sum)
-{
-	uint64_t n = 0;
-
-	*ret_sum = 0;
-	for (uint64_t i = c->g.first_bucket; c->alloc.buckets && i < c->g.nr_buckets; i++) {
-		uint16_t prio = c->alloc.buckets[i].prio;
-
-		if (!prio || prio == PRIO_BTREE)
-			continue;
-		nr_with_prio[prio]++;
-		*ret_sum += (int)PRIO_INITIAL - prio;
-		n++;
-	}
-	return n;
-}
-
-/* One quantile after another while going from hot (high) to cold priorities. */
-static void quantiles(const uint32_t *nr_with_prio, uint64_t n, int32_t out[PRIORITY_QUANTILES])
-{
-	uint64_t passed = 0;
-	unsigned q = 0;
-
-	for (unsigned prio = PRIO_BTREE - 1; prio && q < PRIORITY_QUANTILES; prio--) {
-		passed += nr_with_prio[prio];
-		while (q < PRIORITY_QUANTILES && n * (q + 1) / (PRIORITY_QUANTILES + 1) < passed)
-			out[q++] = (int)PRIO_INITIAL - (int)prio;
-	}
-}
+/* --- buckets ------------------------------------------------------------------------------------------------------------- */
 
 static uint64_t percent(uint64_t part, const struct cset *c)
 {
@@ -133,30 +84,26 @@ static uint64_t percent(uint64_t part, const struct cset *c)
 
 static int show_priority_stats(const struct attr_object *o, struct printbuf *out)
 {
-	uint32_t *nr_with_prio = calloc(NR_PRIOS, sizeof(*nr_with_prio));
-	int32_t q[PRIORITY_QUANTILES] = {};
 	const struct cset *c = o->c;
-	struct bucket_census census;
-	int64_t sum;
-	uint64_t n;
+	struct bucket_census n;
 
-	if (!nr_with_prio)
-		return -ENOMEM;
-	bucket_census_take(c, &census);
-	n = count_prios(c, nr_with_prio, &sum);
-	quantiles(nr_with_prio, n, q);
-	free(nr_with_prio);
-	pr(out, "Unused:\t\t%llu%%\n", (unsigned long long)percent(census.unused, c));
-	pr(out, "Clean:\t\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_RECLAIMABLE], c));
-	pr(out, "Dirty:\t\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_DIRTY], c));
-	pr(out, "Metadata:\t%llu%%\n", (unsigned long long)percent(census.by_mark[MARK_METADATA], c));
-	pr(out, "Average:\t%lld\n", n ? (long long)(sum / (int64_t)n) : 0);
-	pr(out, "Sectors per Q:\t%llu\n", (unsigned long long)(n * c->g.bucket_sectors / (PRIORITY_QUANTILES + 1)));
+	bucket_census_take(c, &n);
+	pr(out, "Unused:\t\t%llu%%\n", (unsigned long long)percent(n.unused, c));
+	pr(out, "Clean:\t\t%llu%%\n", (unsigned long long)percent(n.by_mark[MARK_RECLAIMABLE], c));
+	pr(out, "Dirty:\t\t%llu%%\n", (unsigned long long)percent(n.by_mark[MARK_DIRTY], c));
+	pr(out, "Metadata:\t%llu%%\n", (unsigned long long)percent(n.by_mark[MARK_METADATA], c));
+	pr(out, "Average:\t%lld\n", n.nr_data ? (long long)(n.age_sum / (int64_t)n.nr_data) : 0);
+	pr(out, "Sectors per Q:\t%llu\n", (unsigned long long)(n.nr_data * c->g.bucket_sectors / (PRIORITY_QUANTILES + 1)));
 	pr(out, "Quantiles:\t[");
 	for (unsigned i = 0; i < PRIORITY_QUANTILES; i++)
-		pr(out, i ? " %d" : "%d", q[i]);
+		pr(out, i ? " %d" : "%d", n.quantiles[i]);
 	pr(out, "]\n");
 	return 0;
+}
+
+static void freelist_changed(const struct attr_object *o)
+{
+	alloc_resize_freelist(o->c);
 }
 
 /* --- the table ----------------------------------------------------------------------------------------------------------- */
@@ -169,6 +116,8 @@ static const struct attr cache_attrs[] = {
 	  .input = ATTR_IN_B, .keep = ATTR_KEEP_SHOWN, .get = get_discard, .store = store_discard },
 	{ .name = "cache_replacement_policy", .help = "which clean bucket is reused first; kept in the superblock", .mode = 0644,
 	  .input = ATTR_IN_E, .format = ATTR_LIST, .keep = ATTR_KEEP_SHOWN, .words = replacement_words, .get = get_replacement, .store = store_replacement },
+	{ .name = "freelist_percent", .help = "percentage of buckets kept free; 0 = the built-in reserve", .mode = 0644, .input = ATTR_IN_U, .keep = ATTR_KEEP_SAVED,
+	  .field = ATTR_CSET_FIELD(alloc.freelist_percent), .max = 90, .changed = freelist_changed },
 	ATTR_RO_FIELD(ATTR_HR_SECTORS, "written", ATTR_CSET_FIELD(data_sectors_written), "data written to the cache since registration"),
 	ATTR_RO_FIELD(ATTR_HR_SECTORS, "btree_written", ATTR_CSET_FIELD(btree_sectors_written), "index nodes written"),
 	ATTR_RO(ATTR_HR_SECTORS, "metadata_written", get_metadata_written, "index, journal, priorities and uuid table written"),

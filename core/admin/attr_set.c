@@ -277,6 +277,16 @@ static int show_feature_incompat(const struct attr_object *o, struct printbuf *o
 	return 0;
 }
 
+static void open_buckets_changed(const struct attr_object *o)
+{
+	open_buckets_resize(o->c);
+}
+
+static void prio_write_changed(const struct attr_object *o)
+{
+	alloc_wake(o->c);
+}
+
 static int show_buckets(const struct attr_object *o, struct printbuf *out)
 {
 	const struct alloc *a = &o->c->alloc;
@@ -288,6 +298,9 @@ static int show_buckets(const struct attr_object *o, struct printbuf *out)
 	   (unsigned long long)n.by_mark[MARK_METADATA]);
 	pr(out, "reserve_btree %u\nreserve_prio %u\nreserve_movinggc %u\nbad %llu\n", a->free[RESERVE_BTREE].nr, a->free[RESERVE_PRIO].nr,
 	   a->free[RESERVE_MOVINGGC].nr, (unsigned long long)a->nr_bad); /* bad ones are metadata, too: nobody may have them */
+	pr(out, "reserve_none %u\nfree_inc %u\nprio_writes %llu\ninvalidated %llu\ndiscards %llu\ndiscard_errors %llu\n", a->free[RESERVE_NONE].nr,
+	   a->free_inc.nr, (unsigned long long)a->nr_prio_writes, (unsigned long long)a->nr_invalidated, (unsigned long long)a->nr_discards,
+	   (unsigned long long)a->nr_discard_errors);
 	return 0;
 }
 
@@ -397,6 +410,7 @@ static const struct attr internal_attrs[] = {
 	COUNT("flush_write", journal.nr_flush_write, "index nodes written because the journal ran full"),
 	COUNT("writeback_keys_done", writeback_keys_done, "extents written back"),
 	COUNT("writeback_keys_failed", writeback_keys_failed, "extents overwritten while being written back"),
+	COUNT("nr_bucket_waits", alloc.nr_bucket_waits, "waits of writes for an empty bucket; how long: latency"),
 	COUNT("cutoff_writeback", cutoff_writeback, "in-use percentage above which only synchronous writes use writeback"),
 	COUNT("cutoff_writeback_sync", cutoff_writeback_sync, "in-use percentage above which nothing uses writeback"),
 	ATTR_RO_TEXT("feature_compat", show_no_features, "compatible features: none is defined"),
@@ -418,6 +432,10 @@ static const struct attr internal_attrs[] = {
 	TUNE_B("key_merging_disabled", key_merging_disabled, 0, "index keys that continue each other stay apart (for tests)"),
 	TUNE_B("expensive_debug_checks", expensive_debug_checks, 0, "check the whole node after each insert (for tests; slow)"),
 	TUNE_B("gc_always_rewrite", gc.always_rewrite, 0, "gc rewrites every node"),
+	TUNE("open_buckets", ATTR_IN_U, ATTR_DEC, open_buckets.nr_wanted, 1, OPEN_BUCKETS_MAX, OPEN_BUCKETS_DEFAULT,
+	     "data buckets that are filled at the same time, at most 1/32 of all", .changed = open_buckets_changed),
+	TUNE("prio_write_seconds", ATTR_IN_U, ATTR_DEC, alloc.prio_write_s, 0, UINT32_MAX, PRIO_WRITE_SECONDS_DEFAULT,
+	     "how often an idle set saves which data is hot; 0 = only when buckets are reused", .changed = prio_write_changed),
 	TUNE_U("gc_after_writeback", gc.after_writeback, 0, 1, 0, "run gc when writeback has finished a scan"),
 	TUNE_B("idle_max_writeback_rate", idle_max_writeback_rate, 1, "write back without limit while the set is idle"),
 	TIME_ROWS("btree_gc", time_gc, "sec", TIME_S, "ms", TIME_MS),

@@ -210,11 +210,11 @@ static const char *const backing_tunables[] = {
 	"strict_writethrough", "data_csum", "verify", "bypass_torture_test",
 };
 static const char *const cache_tunables[] = {
-	"cache0/cache_replacement_policy", "cache0/discard", "congested_read_threshold_us", "congested_write_threshold_us",
+	"cache0/cache_replacement_policy", "cache0/discard", "cache0/freelist_percent", "congested_read_threshold_us", "congested_write_threshold_us",
 	"errors", "io_error_limit", "io_error_halflife", "journal_delay_ms", "internal/btree_shrinker_disabled",
 	"internal/btree_cache_max", "internal/expensive_debug_checks", "internal/key_merging_disabled", "internal/verify",
 	"internal/copy_gc_enabled", "internal/gc_always_rewrite", "internal/gc_after_writeback",
-	"internal/idle_max_writeback_rate",
+	"internal/idle_max_writeback_rate", "internal/open_buckets", "internal/prio_write_seconds",
 };
 
 const char *config_tunable_nth(bool backing, size_t n)

@@ -17,7 +17,7 @@
  *     tells by flush_failed whether a flush that it asked for (PREFLUSH, FUA) is what failed, or only the writing of its own sectors.
  *  7. Short transfers are continued, EINTR and EAGAIN retried by the implementation (R0.5). A transfer that cannot make progress is -EIO.
  *  8. BIO_ZERO: the sectors read as zeros afterwards (a hole where the device can), with the durability of a write.
- *     BIO_DISCARD: the contents become undefined; pure advice, may do nothing; never an error to the caller's logic.
+ *     BIO_DISCARD: the contents become undefined; pure advice, may do nothing; an error is worth a line in the log and nothing else.
  *  9. A bio and its memory must stay in place, and written memory unchanged, from blk_submit() until done(). In done() both are
  *     the caller's again: it may free or reuse the bio.
  */
@@ -64,6 +64,7 @@ struct blkdev {
 	char *path;		      /* for messages; owned */
 	uint64_t nr_sectors;
 	uint32_t logical_block_bytes; /* what the device itself demands; 512 when it does not care */
+	uint32_t physical_sectors;    /* finer writes make the device read first; a power of two, 0 = unknown */
 	uint32_t optimal_io_sectors;  /* 0 = unknown */
 	bool partial_stripes_expensive; /* parity RAID */
 	bool read_only;

@@ -117,7 +117,7 @@ static bool is_parity_raid(dev_t dev)
 
 static int measure_block(int fd, dev_t rdev, struct blkdev *dev)
 {
-	unsigned optimal = 0;
+	unsigned optimal = 0, physical = 0;
 	uint64_t bytes;
 	int logical;
 
@@ -125,7 +125,10 @@ static int measure_block(int fd, dev_t rdev, struct blkdev *dev)
 		return -errno;
 	if (ioctl(fd, BLKIOOPT, &optimal) < 0)
 		optimal = 0;
+	if (ioctl(fd, BLKPBSZGET, &physical) < 0)
+		physical = 0;
 	dev->nr_sectors = bytes >> SECTOR_SHIFT;
+	dev->physical_sectors = physical >> SECTOR_SHIFT;
 	dev->logical_block_bytes = (uint32_t)logical;
 	dev->optimal_io_sectors = optimal >> SECTOR_SHIFT;
 	dev->can_discard = sysfs_queue_value(rdev, "discard_max_bytes", 0) > 0;
@@ -140,6 +143,7 @@ static void measure_file(const struct stat *st, struct blkdev *dev)
 {
 	dev->nr_sectors = (uint64_t)st->st_size >> SECTOR_SHIFT;
 	dev->logical_block_bytes = SECTOR_BYTES;
+	dev->physical_sectors = PAGE_SECTORS; /* what file systems and page caches work in */
 	dev->optimal_io_sectors = 0;
 	dev->can_discard = true; /* a hole, if the file system has them */
 	dev->rotational = sysfs_queue_value(st->st_dev, "rotational", 0);

@@ -461,11 +461,13 @@ static void zeroed(struct bio *bio, int res)
 		finish(bio, 0);
 }
 
-static void discard_failed(struct bio *bio, int error)
+static void discard_done(struct bio *bio, int error)
 {
-	if (error == -EOPNOTSUPP)
+	if (error == -EOPNOTSUPP) {
 		bio->dev->can_discard = false; /* do not ask again */
-	finish(bio, 0);
+		error = 0;
+	}
+	finish(bio, error);
 }
 
 /*
@@ -492,7 +494,7 @@ static void failed(struct bio *bio, int error)
 	if (bio->op == BIO_ZERO && state(bio)->stage >= PUNCH && state(bio)->stage <= ZERO_RANGE)
 		zeroed(bio, error);
 	else if (bio->op == BIO_DISCARD)
-		discard_failed(bio, error);
+		discard_done(bio, error);
 	else
 		finish(bio, error);
 }
@@ -549,14 +551,14 @@ static void op_done(struct uring_op *op, int res)
 
 struct discard_job {
 	uint64_t range[2];
-	int fd;
+	int fd, error;
 };
 
 static void discard_ioctl(void *arg)
 {
 	struct discard_job *job = arg;
 
-	(void)ioctl(job->fd, BLKDISCARD, job->range); /* advice */
+	job->error = ioctl(job->fd, BLKDISCARD, job->range) < 0 ? -errno : 0;
 }
 
 static void discard_fiber(void *arg)
@@ -565,7 +567,7 @@ static void discard_fiber(void *arg)
 	struct discard_job job = { .range = { bio_offset(bio), bio_bytes(bio) }, .fd = uring_dev(bio->dev)->target.fd };
 
 	offload(discard_ioctl, &job); /* the ioctl waits for the device; io_uring has a command for it only since 6.12 */
-	finish(bio, 0);
+	discard_done(bio, job.error);
 }
 
 static void discard_start(struct bio *bio)

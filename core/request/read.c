@@ -193,7 +193,7 @@ static void read_hit(struct read *rq, const struct bkey *k)
 
 	assert(b->readers < UINT16_MAX);
 	b->readers++;
-	b->prio = PRIO_INITIAL;
+	bucket_set_prio(&rq->c->alloc, b, PRIO_INITIAL);
 	p->from_cache = true;
 	rq->dirty |= bkey_dirty(k);
 	bkey_copy(&p->key.k, k);

@@ -5,8 +5,9 @@
 
 #include "core/admin/log.h"
 #include "core/set/cset.h"
-#include "core/space/prio_io.h"
+#include "core/space/discard.h"
 
+#define STOCK_MAX 64 /* a small cache keeps more in stock than the kernel's 1/1024: a prio write should not stall its writers */
 #define BTREE_RESERVE_MIN 12 /* a split of the whole path at depth 4, new root included: 2 * 5 + 1 (R5.3) */
 
 /* --- fifos ------------------------------------------------------------------------------------------------------------- */
@@ -19,9 +20,7 @@ static int fifo_init(struct bucket_fifo *f, uint32_t cap)
 	return f->slots ? 0 : -ENOMEM;
 }
 
-static bool fifo_full(const struct bucket_fifo *f) { return f->nr == f->cap; }
-
-static bool fifo_push(struct bucket_fifo *f, uint32_t b)
+bool fifo_push(struct bucket_fifo *f, uint32_t b)
 {
 	if (fifo_full(f))
 		return false;
@@ -29,7 +28,7 @@ static bool fifo_push(struct bucket_fifo *f, uint32_t b)
 	return true;
 }
 
-static bool fifo_pop(struct bucket_fifo *f, uint32_t *ret)
+bool fifo_pop(struct bucket_fifo *f, uint32_t *ret)
 {
 	if (!f->nr)
 		return false;
@@ -45,22 +44,30 @@ int alloc_init(struct cset *c)
 {
 	struct alloc *a = &c->alloc;
 	uint32_t n = (uint32_t)max(1ull, round_up_pow2(c->g.nr_buckets) >> 10);
+	uint32_t stock = max(n, (uint32_t)min(c->g.nr_buckets / 128, (uint64_t)STOCK_MAX));
 	uint32_t btree = max((uint32_t)c->journal.nr_buckets, (uint32_t)BTREE_RESERVE_MIN);
 
 	wait_queue_init(&a->bucket_wait);
 	fmutex_init(&a->prio_lock);
 	wait_queue_init(&a->work);
 	a->buckets = calloc(c->g.nr_buckets, sizeof(*a->buckets));
-	a->cap_candidates = 8 * n;
+	a->cap_candidates = (uint32_t)max(8ull * n, c->g.nr_buckets / 64);
+	a->discards = calloc(DISCARDS_MAX, sizeof(*a->discards));
+	a->census = calloc(1, sizeof(*a->census));
 	a->candidates = calloc(a->cap_candidates, sizeof(*a->candidates));
 	a->prio_buckets = calloc(c->g.nr_prio_buckets, sizeof(*a->prio_buckets));
 	a->prio_last = calloc(c->g.nr_prio_buckets, sizeof(*a->prio_last));
-	if (!a->buckets || !a->candidates || !a->prio_buckets || !a->prio_last)
+	if (!a->buckets || !a->candidates || !a->discards || !a->census || !a->prio_buckets || !a->prio_last)
 		return -ENOMEM;
 	a->fifo_cursor = c->g.first_bucket;
-	a->min_prio = PRIO_INITIAL;
+	a->scan_slice = SCAN_SLICE;
+	a->epoch = a->oldest_epoch = PRIO_INITIAL;
 	if (fifo_init(&a->free[RESERVE_BTREE], btree) || fifo_init(&a->free[RESERVE_PRIO], c->g.nr_prio_buckets) ||
-	    fifo_init(&a->free[RESERVE_MOVINGGC], n) || fifo_init(&a->free[RESERVE_NONE], n) || fifo_init(&a->free_inc, 4 * n))
+	    fifo_init(&a->free[RESERVE_MOVINGGC], n) || fifo_init(&a->free_inc, max(4 * n, 2 * stock)))
+		return -ENOMEM;
+	a->builtin_free = stock;
+	alloc_resize_freelist(c);
+	if (!a->free[RESERVE_NONE].slots)
 		return -ENOMEM;
 	return 0;
 }
@@ -73,6 +80,8 @@ void alloc_release(struct cset *c)
 		free(a->free[r].slots);
 	free(a->free_inc.slots);
 	free(a->candidates);
+	free(a->discards);
+	free(a->census);
 	free(a->prio_buckets);
 	free(a->prio_last);
 	free(a->buckets);
@@ -86,6 +95,7 @@ uint8_t bucket_inc_gen(struct cset *c, uint32_t b)
 	struct bucket *k = cset_bucket(c, b);
 
 	k->gen++;
+	c->alloc.nr_gens_raised++;
 	c->alloc.need_gc = max(c->alloc.need_gc, (uint8_t)(k->gen - k->last_gc));
 	if ((uint8_t)(k->gen - k->last_gc) > BUCKET_GC_GEN_MAX) /* A3; pointers on disk can bring this about */
 		cset_error(c, "bucket %u of '%s' is %u generations ahead of the last gc, at most %d are possible", b, c->cache->path,
@@ -116,21 +126,9 @@ void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_m
 	if ((uint8_t)(b->gen - b->last_gc) > BUCKET_GC_GEN_MAX - 1)
 		b->last_gc = (uint8_t)(b->gen - (BUCKET_GC_GEN_MAX - 1));
 	if (level && !freed_marker)
-		b->prio = PRIO_BTREE;
-	else if (!level && b->prio == PRIO_BTREE)
-		b->prio = PRIO_INITIAL;
-}
-
-static void bucket_invalidate(struct cset *c, uint32_t b)
-{
-	struct bucket *k = cset_bucket(c, b);
-
-	assert(!k->pin && !k->readers);
-	bucket_inc_gen(c, b);
-	k->prio = PRIO_INITIAL;
-	k->reclaimable_in_gc = false;
-	k->pin = 1;
-	c->alloc.nr_invalidated++;
+		bucket_set_prio(&c->alloc, b, PRIO_BTREE);
+	else if (!level && bucket_prio(&c->alloc, b) == PRIO_BTREE)
+		bucket_set_prio(&c->alloc, b, PRIO_INITIAL);
 }
 
 void alloc_recount(struct cset *c)
@@ -146,6 +144,9 @@ void alloc_recount(struct cset *c)
 		if (!k->pin && (k->mark == MARK_NONE || k->mark == MARK_RECLAIMABLE))
 			a->avail_buckets++;
 	}
+	a->avail_buckets += a->free_inc.nr + a->nr_discarding; /* pinned, and empty */
+	for (int r = 0; r < RESERVE_NR; r++)
+		a->avail_buckets += a->free[r].nr;
 }
 
 unsigned alloc_in_use_percent(const struct cset *c)
@@ -153,10 +154,7 @@ unsigned alloc_in_use_percent(const struct cset *c)
 	return (unsigned)((c->g.nr_buckets - c->alloc.avail_buckets) * 100 / c->g.nr_buckets);
 }
 
-/*
- * All buckets age by one per 1/1024 of the cache's size of traffic. The pass is linear, but short: one load, compare and store per
- * bucket, so a million buckets take about a millisecond.
- */
+/* All buckets age by one per 1/1024 of the cache's size of traffic. */
 void alloc_rescale(struct cset *c, uint32_t nr_sectors)
 {
 	struct alloc *a = &c->alloc;
@@ -165,234 +163,28 @@ void alloc_rescale(struct cset *c, uint32_t nr_sectors)
 	a->rescale -= nr_sectors;
 	if (a->rescale >= 0)
 		return;
-	a->rescale += (int64_t)step;
-	a->rescale = max(a->rescale, (int64_t)0);
-	a->min_prio = UINT16_MAX;
-	for (uint64_t b = c->g.first_bucket; b < c->g.nr_buckets; b++) {
-		struct bucket *k = &a->buckets[b];
-
-		if (k->prio && k->prio != PRIO_BTREE && !k->pin) {
-			k->prio--;
-			a->min_prio = min(a->min_prio, k->prio);
-		}
-	}
+	a->rescale = max(a->rescale + (int64_t)step, (int64_t)0);
+	a->epoch++;
+	a->prios_changed = true;
 }
 
-/* --- choosing what to invalidate ---------------------------------------------------------------------------------------- */
-
-/*
- * Coldness times emptiness. The offset makes the coldest bucket weigh 1/8 of a fresh one instead of nothing, so that among cold
- * ones the emptier goes first. While a gc counts, its half-done figures are worthless: use the ones before.
- */
-static uint64_t lru_weight(const struct cset *c, const struct bucket *b)
-{
-	uint32_t min_prio = min(c->alloc.min_prio, (uint16_t)PRIO_INITIAL);
-	uint32_t prio = max((uint32_t)b->prio, min_prio);
-	uint32_t used = c->alloc.gc_mark_valid ? b->sectors_used : b->sectors_last;
-
-	return (uint64_t)(prio - min_prio + (PRIO_INITIAL - min_prio) / 8) * used;
-}
-
-/* Restore the max-heap of candidates below position i. */
-static void candidates_sift(struct cset *c, uint32_t nr, uint32_t i)
-{
-	uint32_t *h = c->alloc.candidates;
-
-	for (;;) {
-		uint32_t top = i;
-
-		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < nr; child++)
-			if (lru_weight(c, cset_bucket(c, h[child])) > lru_weight(c, cset_bucket(c, h[top])))
-				top = child;
-		if (top == i)
-			return;
-		uint32_t tmp = h[i];
-		h[i] = h[top];
-		h[top] = tmp;
-		i = top;
-	}
-}
-
-/* Leave the cap_candidates lightest buckets in `candidates`, lightest first. */
-static uint32_t candidates_collect(struct cset *c)
+void alloc_resize_freelist(struct cset *c)
 {
 	struct alloc *a = &c->alloc;
-	uint32_t *h = a->candidates, nr = 0;
+	uint32_t cap = max(a->builtin_free, (uint32_t)(c->g.nr_buckets * a->freelist_percent / 100)), b;
+	struct bucket_fifo new, *old = &a->free[RESERVE_NONE];
 
-	for (uint64_t b = c->g.first_bucket; b < c->g.nr_buckets; b++) {
-		if (!bucket_can_invalidate(c, &a->buckets[b]))
-			continue;
-		if (nr < a->cap_candidates) {
-			h[nr++] = (uint32_t)b;
-			if (nr == a->cap_candidates)
-				for (uint32_t i = nr / 2; i-- > 0;)
-					candidates_sift(c, nr, i);
-		} else if (lru_weight(c, &a->buckets[b]) < lru_weight(c, cset_bucket(c, h[0]))) {
-			h[0] = (uint32_t)b;
-			candidates_sift(c, nr, 0);
-		}
+	if (fifo_init(&new, cap) < 0) {
+		log_error("no memory for a list of %u free buckets of '%s': it keeps its size", cap, c->cache->path);
+		return;
 	}
-	for (uint32_t i = nr / 2; i-- > 0;)
-		candidates_sift(c, nr, i);
-	for (uint32_t left = nr; left > 1; left--) { /* heap sort: heaviest to the back */
-		uint32_t tmp = h[0];
-		h[0] = h[left - 1];
-		h[left - 1] = tmp;
-		candidates_sift(c, left - 1, 0);
-	}
-	return nr;
+	while (fifo_pop(old, &b))
+		if (!fifo_push(&new, b))
+			bucket_unpin(cset_bucket(c, b)); /* empty, and found again when it is needed */
+	free(old->slots);
+	*old = new;
+	alloc_wake(c);
 }
-
-static void invalidate_lru(struct cset *c)
-{
-	uint32_t nr = candidates_collect(c);
-
-	for (uint32_t i = 0; i < nr && !fifo_full(&c->alloc.free_inc); i++) {
-		bucket_invalidate(c, c->alloc.candidates[i]);
-		fifo_push(&c->alloc.free_inc, c->alloc.candidates[i]);
-	}
-}
-
-static void invalidate_fifo(struct cset *c)
-{
-	struct alloc *a = &c->alloc;
-
-	for (uint64_t seen = 0; seen < c->g.nr_buckets && !fifo_full(&a->free_inc); seen++) {
-		uint64_t b = a->fifo_cursor++;
-
-		if (a->fifo_cursor >= c->g.nr_buckets)
-			a->fifo_cursor = c->g.first_bucket;
-		if (b >= c->g.first_bucket && bucket_can_invalidate(c, cset_bucket(c, b))) {
-			bucket_invalidate(c, (uint32_t)b);
-			fifo_push(&a->free_inc, (uint32_t)b);
-		}
-	}
-}
-
-static void invalidate_random(struct cset *c)
-{
-	uint64_t range = c->g.nr_buckets - c->g.first_bucket;
-
-	for (uint64_t tries = 0; tries < c->g.nr_buckets / 2 && !fifo_full(&c->alloc.free_inc); tries++) {
-		uint64_t b = c->g.first_bucket + engine_random_u64() % range;
-
-		if (bucket_can_invalidate(c, cset_bucket(c, b))) {
-			bucket_invalidate(c, (uint32_t)b);
-			fifo_push(&c->alloc.free_inc, (uint32_t)b);
-		}
-	}
-}
-
-static void invalidate_some(struct cset *c)
-{
-	switch (super_replacement(c->super)) {
-	case REPLACEMENT_FIFO:
-		invalidate_fifo(c);
-		break;
-	case REPLACEMENT_RANDOM:
-		invalidate_random(c);
-		break;
-	case REPLACEMENT_LRU:
-		invalidate_lru(c);
-		break;
-	}
-	if (!fifo_full(&c->alloc.free_inc))
-		c->alloc.invalidate_needs_gc = true;
-}
-
-/* --- the allocator fiber ------------------------------------------------------------------------------------------------ */
-
-static bool push_free(struct cset *c, uint32_t b)
-{
-	static const enum reserve order[] = { RESERVE_PRIO, RESERVE_BTREE, RESERVE_MOVINGGC, RESERVE_NONE };
-
-	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
-		if (fifo_push(&c->alloc.free[order[i]], b)) {
-			if (order[i] == RESERVE_BTREE)
-				wake_all(&c->btree.reserve_wait);
-			wake_all(&c->alloc.bucket_wait);
-			return true;
-		}
-	return false;
-}
-
-static bool alloc_ends(const struct cset *c) { return !c->alloc.running || c->io_disable; }
-
-/* Hand out everything on free_inc; its gens are durable. */
-static void distribute(struct cset *c)
-{
-	struct alloc *a = &c->alloc;
-	uint32_t b;
-
-	while (a->free_inc.nr && !alloc_ends(c)) {
-		b = a->free_inc.slots[a->free_inc.head];
-		if (super_discard(c->super) && c->cache->can_discard)
-			blk_discard(c->cache, geometry_sector(&c->g, b), c->g.bucket_sectors);
-		while (!push_free(c, b) && !alloc_ends(c))
-			wait_queue_wait(&a->work);
-		if (!alloc_ends(c))
-			fifo_pop(&a->free_inc, &b);
-	}
-}
-
-/* Is it worth a prio write? Not for a few buckets, unless somebody is waiting for just those. */
-static bool worth_writing(const struct alloc *a)
-{
-	return fifo_full(&a->free_inc) ||
-	       (a->free_inc.nr && (!wait_queue_empty(&a->bucket_wait) || !a->free[RESERVE_NONE].nr));
-}
-
-static void allocator(void *arg)
-{
-	struct cset *c = arg;
-	struct alloc *a = &c->alloc;
-	int r;
-
-	while (!alloc_ends(c)) {
-		while (!alloc_ends(c)) {
-			if (!a->invalidate_needs_gc)
-				invalidate_some(c);
-			/* With free buckets in stock there is no hurry: an idle, full cache must not run gc after gc. */
-			if (a->invalidate_needs_gc && a->free[RESERVE_NONE].nr < a->free[RESERVE_NONE].cap)
-				gc_trigger(c);
-			if (worth_writing(a) && !a->prio_blocked)
-				break;
-			wait_queue_wait(&a->work);
-		}
-		if (alloc_ends(c))
-			break;
-		r = prio_write(c);
-		if (!r) {
-			distribute(c); /* and only then: the gens are durable (R3.1) */
-		} else if (r == -EAGAIN && !alloc_ends(c)) {
-			/* Cannot happen while chains recycle their own buckets; if it does, only a gc can help. */
-			a->invalidate_needs_gc = true;
-			gc_trigger(c);
-			wait_queue_wait(&a->work);
-		}
-	}
-}
-
-int alloc_start(struct cset *c)
-{
-	c->alloc.running = true;
-	c->alloc.fiber = fiber_spawn("allocator", allocator, c);
-	return c->alloc.fiber ? 0 : -ENOMEM;
-}
-
-void alloc_stop(struct cset *c)
-{
-	struct alloc *a = &c->alloc;
-
-	a->running = false;
-	wake_all(&a->work);
-	wake_all(&a->bucket_wait);
-	if (a->fiber)
-		fiber_join(a->fiber);
-	a->fiber = NULL;
-}
-
-void alloc_wake(struct cset *c) { wake_all(&c->alloc.work); }
 
 /* --- handing out -------------------------------------------------------------------------------------------------------- */
 
@@ -419,9 +211,12 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 
 	if (c->io_disable)
 		return -EROFS;
-	alloc_wake(c);
-	if (!pop_free(a, r, &b))
+	if (!pop_free(a, r, &b)) {
+		alloc_wake(c);
 		return -EAGAIN;
+	}
+	alloc_distribute(c);
+	alloc_wake(c);
 
 	struct bucket *k = cset_bucket(c, b);
 	bool meta = r == RESERVE_BTREE || r == RESERVE_PRIO;
@@ -429,7 +224,7 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	assert(k->pin == 1); /* A1 */
 	k->sectors_used = k->sectors_last = (uint16_t)min(c->g.bucket_sectors, (uint32_t)BUCKET_SECTORS_USED_MAX);
 	k->mark = meta ? MARK_METADATA : MARK_RECLAIMABLE;
-	k->prio = meta ? PRIO_BTREE : PRIO_INITIAL;
+	bucket_set_prio(a, k, meta ? PRIO_BTREE : PRIO_INITIAL);
 	k->reclaimable_in_gc = false;
 	if (a->avail_buckets)
 		a->avail_buckets--;

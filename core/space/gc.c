@@ -77,7 +77,7 @@ static void mark_metadata(struct cset *c, uint64_t b)
 	struct bucket *k = cset_bucket(c, b);
 
 	k->mark = MARK_METADATA;
-	k->prio = PRIO_BTREE;
+	bucket_set_prio(&c->alloc, k, PRIO_BTREE);
 }
 
 static void mark_writeback_key(void *ctx, const struct bkey *k)

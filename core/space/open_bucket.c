@@ -5,19 +5,26 @@
 
 #include "core/set/cset.h"
 
+/* On a tiny cache, open buckets must not swallow all space. */
+static unsigned nr_allowed(const struct cset *c)
+{
+	return (unsigned)min((uint64_t)c->open_buckets.nr_wanted, max(c->g.nr_buckets / 32, 1ull));
+}
+
 int open_buckets_init(struct cset *c)
 {
 	struct open_buckets *o = &c->open_buckets;
 
 	list_init(&o->lru);
-	o->nr_max = OPEN_BUCKETS_DEFAULT;
-	/* On a tiny cache, open buckets must not swallow all space. */
-	o->nr_max = (unsigned)clamp(c->g.nr_buckets / 32, 1ull, (uint64_t)o->nr_max);
-	o->slots = calloc(o->nr_max, sizeof(*o->slots));
+	list_init(&o->spare);
+	o->nr_wanted = clamp(o->nr_wanted, 1u, (unsigned)OPEN_BUCKETS_MAX);
+	o->nr_slots = (unsigned)clamp(c->g.nr_buckets / 32, 1ull, (uint64_t)OPEN_BUCKETS_MAX);
+	o->slots = calloc(o->nr_slots, sizeof(*o->slots));
 	if (!o->slots)
 		return -ENOMEM;
-	for (unsigned i = 0; i < o->nr_max; i++)
-		list_add_tail(&o->lru, &o->slots[i].lru);
+	for (unsigned i = 0; i < o->nr_slots; i++)
+		list_add_tail(&o->spare, &o->slots[i].lru);
+	open_buckets_resize(c);
 	return 0;
 }
 
@@ -25,11 +32,37 @@ void open_buckets_release(struct cset *c)
 {
 	struct open_buckets *o = &c->open_buckets;
 
-	for (unsigned i = 0; o->slots && i < o->nr_max; i++)
+	for (unsigned i = 0; o->slots && i < o->nr_slots; i++)
 		if (o->slots[i].sectors_free)
 			bucket_unpin(cset_bucket(c, o->slots[i].bucket));
 	free(o->slots);
 	o->slots = NULL;
+}
+
+static void retire_if_surplus(struct cset *c, struct open_bucket *b)
+{
+	struct open_buckets *o = &c->open_buckets;
+
+	if (b->sectors_free || o->nr_active <= nr_allowed(c))
+		return;
+	list_del(&b->lru);
+	list_add_tail(&o->spare, &b->lru);
+	o->nr_active--;
+}
+
+void open_buckets_resize(struct cset *c)
+{
+	struct open_buckets *o = &c->open_buckets;
+	struct open_bucket *b, *tmp;
+
+	while (o->nr_active < nr_allowed(c)) {
+		b = list_first(&o->spare, struct open_bucket, lru);
+		list_del(&b->lru);
+		list_add(&o->lru, &b->lru); /* oldest, and so the next to be filled */
+		o->nr_active++;
+	}
+	list_for_each_safe(b, tmp, &o->lru, lru)
+		retire_if_surplus(c, b);
 }
 
 /*
@@ -58,6 +91,14 @@ static struct open_bucket *pick(struct open_buckets *o, const struct bkey *k, ui
 	return list_first(&o->lru, struct open_bucket, lru); /* all of the other kind: share, rather than fail */
 }
 
+/* Sectors up to the next physical one (T-15). */
+static uint32_t unused_tail(const struct cset *c, const struct open_bucket *b)
+{
+	uint32_t physical = max(c->cache->physical_sectors, 1u), used = c->g.bucket_sectors - b->sectors_free;
+
+	return (uint32_t)(round_up_u64(used, physical) - used);
+}
+
 static void grant(struct cset *c, struct open_bucket *b, struct bkey *k, uint32_t nr_sectors, uint64_t stream)
 {
 	struct bucket *bucket = cset_bucket(c, b->bucket);
@@ -69,6 +110,7 @@ static void grant(struct cset *c, struct open_bucket *b, struct bkey *k, uint32_
 	bkey_set_offset(k, bkey_offset(k) + n);
 	bkey_set_size(k, n);
 	b->sectors_free -= n;
+	b->sectors_free -= min(b->sectors_free, unused_tail(c, b));
 	if (b->sectors_free < c->g.block_sectors)
 		b->sectors_free = 0; /* a sub-block tail is abandoned, never shared */
 	if (b->sectors_free)
@@ -78,6 +120,7 @@ static void grant(struct cset *c, struct open_bucket *b, struct bkey *k, uint32_
 	b->stream = stream;
 	list_del(&b->lru);
 	list_add_tail(&c->open_buckets.lru, &b->lru);
+	retire_if_surplus(c, b);
 }
 
 int open_bucket_take(struct cset *c, struct bkey *k, uint32_t nr_sectors, uint64_t stream, bool flash, enum reserve r)

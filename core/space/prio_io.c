@@ -6,6 +6,8 @@
 #include "core/set/cset.h"
 #include "formats/printbuf.h"
 
+#define SNAPSHOT_TRIES 3 /* in slices, before it is done in one stretch */
+
 static struct prio_set *chain_element(const struct cset *c, void *chain, uint32_t i)
 {
 	return (struct prio_set *)((char *)chain + (size_t)i * c->g.meta_bytes);
@@ -26,30 +28,63 @@ static int chain_alloc(struct cset *c, uint32_t *buckets)
 	return 0;
 }
 
-/* One image of all gens and prios, taken in one atomic stretch (R3.5). */
-static void chain_snapshot(struct cset *c, void *chain, const uint32_t *buckets)
+/* Copy the gens and prios of buckets [from, end) into the chain. */
+static void chain_copy(struct cset *c, void *chain, uint64_t from, uint64_t end)
+{
+	const struct alloc *a = &c->alloc;
+
+	for (uint64_t b = from; b < end; b++) {
+		struct prio_set *p = chain_element(c, chain, (uint32_t)(b / c->g.prios_per_bucket));
+		struct prio_record *r = &p->records[b % c->g.prios_per_bucket];
+
+		r->prio = bucket_prio(a, &a->buckets[b]);
+		r->gen = a->buckets[b].gen;
+	}
+}
+
+/*
+ * One image of all gens, as they were at one moment when prio_blocked was 0 (R3.5). On big caches that is more than one stretch may take: copy in
+ * slices, which are one image if no gen was raised in between. Else start again, and in the end do it in one stretch.
+ */
+static FIBER_FN int chain_snapshot(struct cset *c, void *chain)
+{
+	struct alloc *a = &c->alloc;
+
+	for (unsigned tries = 0;; tries++) {
+		uint64_t raised = a->nr_gens_raised, slice = tries < SNAPSHOT_TRIES ? a->scan_slice : c->g.nr_buckets, b = 0;
+
+		while (a->prio_blocked && !c->io_disable)
+			wait_queue_wait(&a->work);
+		if (c->io_disable)
+			return -EROFS;
+		if (raised != a->nr_gens_raised)
+			continue;
+		assert(!a->prio_blocked); /* A4 */
+		a->prios_changed = false;
+		for (; b < c->g.nr_buckets && raised == a->nr_gens_raised; b += slice) {
+			if (b)
+				fiber_yield();
+			if (raised == a->nr_gens_raised)
+				chain_copy(c, chain, b, min(b + slice, c->g.nr_buckets));
+		}
+		if (raised == a->nr_gens_raised)
+			return 0;
+	}
+}
+
+static FIBER_FN void chain_seal(struct cset *c, void *chain, const uint32_t *buckets)
 {
 	uint32_t n = c->g.nr_prio_buckets;
 
-	assert(!c->alloc.prio_blocked); /* A4 */
-	no_yield_begin();
 	for (uint32_t i = 0; i < n; i++) {
 		struct prio_set *p = chain_element(c, chain, i);
 
-		memset(p, 0, c->g.meta_bytes);
 		p->seq = c->alloc.prio_seq;
 		p->next_bucket = i + 1 < n ? buckets[i + 1] : c->alloc.prio_buckets[0];
-		for (uint32_t j = 0; j < c->g.prios_per_bucket; j++) {
-			uint64_t b = (uint64_t)i * c->g.prios_per_bucket + j;
-
-			if (b >= c->g.nr_buckets)
-				break;
-			p->records[j].prio = c->alloc.buckets[b].prio;
-			p->records[j].gen = c->alloc.buckets[b].gen;
-		}
 		prio_set_seal(p, c->g.meta_bytes, c->set_magic);
+		if (i + 1 < n)
+			fiber_yield();
 	}
-	no_yield_end();
 }
 
 static int chain_write(struct cset *c, void *chain, const uint32_t *buckets)
@@ -84,7 +119,6 @@ static void chain_recycle(struct cset *c, const uint32_t *old)
 		bucket_free(c, old[i]);
 		if (f->nr < f->cap) {
 			k->pin = 1;
-			c->alloc.avail_buckets--;
 			f->slots[(f->head + f->nr++) % f->cap] = old[i];
 		}
 	}
@@ -98,13 +132,11 @@ static int chain_replace(struct cset *c, void *chain, uint32_t *fresh)
 
 	if (r < 0)
 		return r;
-	while (a->prio_blocked) {
-		wait_queue_wait(&a->work);
-		if (c->io_disable)
-			return -EROFS;
-	}
+	r = chain_snapshot(c, chain);
+	if (r < 0)
+		return r;
 	a->prio_seq++;
-	chain_snapshot(c, chain, fresh);
+	chain_seal(c, chain, fresh);
 	r = chain_write(c, chain, fresh);
 	if (r < 0)
 		return r;
@@ -118,6 +150,7 @@ static int chain_replace(struct cset *c, void *chain, uint32_t *fresh)
 	chain_recycle(c, a->prio_last);
 	memset(a->prio_last, 0, bytes);
 	a->nr_prio_writes++;
+	a->prio_written_ns = engine_now_ns();
 	return 0;
 }
 
@@ -132,6 +165,7 @@ int prio_write(struct cset *c)
 		free(fresh);
 		return cset_error(c, "no memory for the priorities of %u prio buckets", n);
 	}
+	memset(chain, 0, (size_t)n * c->g.meta_bytes);
 	fmutex_lock(&c->alloc.prio_lock);
 	r = chain_replace(c, chain, fresh);
 	fmutex_unlock(&c->alloc.prio_lock);
@@ -147,7 +181,9 @@ static void chain_adopt(struct cset *c, const struct prio_set *p, uint32_t i)
 
 		if (b >= c->g.nr_buckets)
 			return;
-		c->alloc.buckets[b].prio = p->records[j].prio;
+		bucket_set_prio(&c->alloc, &c->alloc.buckets[b], p->records[j].prio);
+		if (p->records[j].prio && p->records[j].prio != PRIO_BTREE)
+			c->alloc.oldest_epoch = min(c->alloc.oldest_epoch, c->alloc.buckets[b].used_epoch);
 		c->alloc.buckets[b].gen = c->alloc.buckets[b].last_gc = p->records[j].gen;
 	}
 }

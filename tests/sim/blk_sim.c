@@ -410,19 +410,35 @@ static void write_start(struct blk_sim *s, struct bio *bio)
 		land(s, f->pieces[split ? prng_below(prng(bio), 2) : 0]);
 }
 
+/*
+ * Runs of sectors keep what is visible, or show again what is durable (older, if they have been written since), or zeros, or rubbish: like a
+ * write of that, with all its ways to be torn. What a caller writes there meanwhile may be lost.
+ */
 static void discard_start(struct blk_sim *s, struct bio *bio)
 {
-	uint64_t choice = prng_below(prng(bio), 3);
+	char *data = must(malloc(bio->nr_sectors * SECTOR_BYTES));
+	struct piece *pc;
 
-	if (choice == 0)
-		return;
-	write_start(s, bio);
-	for (int i = 0; choice == 2 && i < 2 && flight(bio)->pieces[i]; i++) {
-		struct piece *pc = flight(bio)->pieces[i];
-
-		pc->fill = (char)RUBBISH;
-		pc->landed = 0; /* what landed was zeros */
+	blk_sim_peek(s, bio->sector, data, bio->nr_sectors);
+	for (uint64_t at = 0, n; at < bio->nr_sectors; at += n) {
+		n = 1 + prng_below(prng(bio), bio->nr_sectors - at);
+		switch (prng_below(prng(bio), 4)) {
+		case 0:
+			blk_sim_peek_durable(s, bio->sector + at, data + at * SECTOR_BYTES, n);
+			break;
+		case 1:
+			memset(data + at * SECTOR_BYTES, 0, n * SECTOR_BYTES);
+			break;
+		case 2:
+			memset(data + at * SECTOR_BYTES, RUBBISH, n * SECTOR_BYTES);
+			break;
+		}
 	}
+	pc = piece_new(s, bio, 0, bio->nr_sectors);
+	pc->data = data;
+	flight(bio)->pieces[0] = pc;
+	if (prng_one_in(prng(bio), 4))
+		land(s, pc);
 }
 
 static void bio_start(struct blk_sim *s, struct bio *bio)
@@ -511,7 +527,7 @@ static void pieces_complete(struct blk_sim *s, struct bio *bio)
 	struct flight *f = flight(bio);
 
 	for (int i = 0; i < 2 && f->pieces[i]; i++) {
-		s->stats.nr_changed_in_flight += memory_changed(f->pieces[i], bio);
+		s->stats.nr_changed_in_flight += bio->op == BIO_WRITE && memory_changed(f->pieces[i], bio);
 		piece_complete(s, f->pieces[i], s->o.write_through || (bio->flags & BIO_FUA));
 	}
 }
@@ -670,6 +686,7 @@ int blk_sim_open(struct blk_sim *s, bool read_only, struct blkdev **ret)
 	h->dev.path = must(strdup(s->name));
 	h->dev.nr_sectors = s->o.nr_sectors;
 	h->dev.logical_block_bytes = s->o.logical_block_bytes ? s->o.logical_block_bytes : SECTOR_BYTES;
+	h->dev.physical_sectors = s->o.physical_sectors;
 	h->dev.read_only = read_only;
 	h->dev.can_discard = true;
 	h->dev.id = name_identity(s->name);

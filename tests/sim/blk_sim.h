@@ -14,7 +14,7 @@
  *  - A fault on writes leaves the flush of a PREFLUSH alone; one on writes and flushes hits the one or the other (bio->flush_failed).
  *  - A failed write has reached the disk not at all, in part, or wholly. A failed flush has made some of its writes durable and lost
  *    the others for good: they stay visible, and no later flush saves them (R0.4).
- *  - A discarded range keeps its contents, or becomes zeros, or rubbish.
+ *  - Of a discarded range, each sector keeps its contents, or gets back older ones, or becomes zeros, or rubbish.
  *
  * Power: devices that share a struct blk_sim_power lose it together. Each submission and each completion is an event; at event number
  * cut_at the power goes: no bio completes any more, and engine_run() returns -ECANCELED. To cut at every event: run once with
@@ -36,6 +36,7 @@ struct blk_sim_options {
 	const char *name;		     /* also its identity: give different ones */
 	uint64_t nr_sectors;
 	uint32_t logical_block_bytes;	     /* reported; 0 = 512 */
+	uint32_t physical_sectors;	     /* reported */
 	uint64_t min_latency_ns, max_latency_ns; /* 0, 0: 20 us … 200 us */
 	uint64_t cache_bytes;		     /* volatile cache; 0: 64 MiB */
 	bool write_through;		     /* no volatile cache: a write is durable when complete */

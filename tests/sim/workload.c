@@ -295,6 +295,28 @@ static void do_corrupt(struct client *c, unsigned dev, struct bdev *d, const str
 	blk_sim_forget_corruption(w->cache.sim);
 }
 
+/* How buckets are chosen, kept and handed out. Returns the control file. */
+static const char *pick_space_knob(struct client *c, const char **ret_text)
+{
+	switch (prng_below(&c->rng, 5)) {
+	case 0:
+		*ret_text = ONE_OF(&c->rng, "lru", "fifo", "random");
+		return "%s/cache0/cache_replacement_policy";
+	case 1:
+		*ret_text = ONE_OF(&c->rng, "0", "1");
+		return "%s/cache0/discard";
+	case 2:
+		*ret_text = ONE_OF(&c->rng, "0", "0", "2", "30");
+		return "%s/cache0/freelist_percent";
+	case 3:
+		*ret_text = ONE_OF(&c->rng, "1", "2", "5", "128");
+		return "%s/internal/open_buckets";
+	default:
+		*ret_text = ONE_OF(&c->rng, "0", "1", "10", "3600");
+		return "%s/internal/prio_write_seconds";
+	}
+}
+
 static void do_control(struct client *c, unsigned dev)
 {
 	struct world *w = c->l->w;
@@ -303,7 +325,7 @@ static void do_control(struct client *c, unsigned dev)
 
 	switch (prng_below(&c->rng, w->always_writeback ? 4 : 11)) {
 	case 0:
-		path = "%s/internal/trigger_gc";
+		path = rng_percent(&c->rng, 50) ? "%s/internal/trigger_gc" : pick_space_knob(c, &text);
 		target = -1;
 		break;
 	case 1:
@@ -484,6 +506,8 @@ static void configure(struct load *l)
 	}
 	if (!world_cset(w))
 		return;
+	if (w->scan_slice)
+		world_cset(w)->alloc.scan_slice = w->scan_slice;
 	world_cset(w)->key_merging_disabled = w->key_merging_disabled;
 	world_cset(w)->verify_nodes = w->verify_nodes;
 	world_cset(w)->expensive_debug_checks = w->expensive_debug_checks;

@@ -87,6 +87,7 @@ static void make_disk(struct world *w, struct world_disk *d, const struct super_
 		world_fail(w, "cannot format %s: %s", d->path, text);
 		return;
 	}
+	o.physical_sectors = 1u << prng_below(&w->rng, 5) >> 1; /* 0: unknown */
 	o.write_through = !w->options.tiny && rng_percent(&w->rng, 15);
 	o.cache_bytes = rng_percent(&w->rng, 20) ? KIB(64) : 0;
 	if (!w->options.tiny && rng_percent(&w->rng, 40)) {
@@ -124,6 +125,11 @@ static void make_formats(struct world *w)
 
 	c->block_sectors = 1u << prng_below(r, 4);
 	c->bucket_sectors = 1u << rng_between(r, 3, 7);
+	if (rng_percent(r, 15)) { /* so small that every bucket is invalidated again and again */
+		nr_buckets = rng_between(r, BUCKETS_MIN, 160);
+		c->bucket_sectors = 1u << rng_between(r, 3, 4);
+	}
+	w->scan_slice = rng_percent(r, 50) ? (uint32_t)rng_between(r, 8, 200) : SCAN_SLICE;
 	c->device_sectors = nr_buckets * c->bucket_sectors + prng_below(r, c->bucket_sectors);
 	random_uuid(r, c->uuid);
 	random_uuid(r, c->set_uuid);

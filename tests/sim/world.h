@@ -98,6 +98,7 @@ struct world {
 	bool strict;		/* strict_writethrough: what was seen after a power cut stays, in every mode (R2.6) */
 	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
+	uint32_t scan_slice;
 	uint64_t btree_cache_bytes;
 	bool key_merging_disabled, expensive_debug_checks, verify_nodes;
 

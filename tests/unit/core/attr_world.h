@@ -79,6 +79,7 @@ static void make_set(void)
 	c->g = (struct geometry){ .block_sectors = 1, .bucket_sectors = 256, .bucket_shift = 8, .nr_buckets = 1024, .first_bucket = 1,
 				  .node_sectors = 256, .nr_uuids = 4 };
 	c->alloc.buckets = w.buckets;
+	c->alloc.epoch = PRIO_INITIAL;
 	c->uuids = w.uuids;
 	c->devices = w.by_slot;
 	c->cutoff_writeback = 40;
@@ -304,6 +305,9 @@ static struct bkey *leaf_key(unsigned i, struct bkey *k)
 	return k;
 }
 uint64_t btree_memory_bytes(const struct cset *c) { return KIB(128); }
+void alloc_resize_freelist(struct cset *c) { called("resize_freelist(%u)", c->alloc.freelist_percent); }
+void open_buckets_resize(struct cset *c) { called("open_buckets(%u)", c->open_buckets.nr_wanted); }
+void alloc_wake(struct cset *c) { called("alloc_wake(%u)", c->alloc.prio_write_s); }
 unsigned alloc_in_use_percent(const struct cset *c) { return 11; }
 bool extent_live(const struct cset *c, const struct bkey *k) { return bkey_ptrs(k); }
 /* The root node's keys: 100 words in live keys, one dead key. */

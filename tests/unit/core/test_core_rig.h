@@ -54,6 +54,8 @@ static inline int rig_main(void *arg)
 	assert_int_equal(bdev_attach(r->d, r->c, true, &why), 0);
 	assert_int_equal(bdev_set_cache_mode(r->d, r->mode), 0);
 	r->d->writeback.running = false; /* when the test says so */
+	fiber_sleep_ns(NS_PER_S);
+	r->c->alloc.invalidate_needs_gc = true; /* until the stock is used up, no prio write gets in the way of a test's faults */
 	r->body(r);
 	blk_sim_clear_faults(r->cache);
 	blk_sim_clear_faults(r->backing);

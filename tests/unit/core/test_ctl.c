@@ -690,23 +690,24 @@ static void cache_settings_are_kept_in_the_superblock(void **state)
 static void priority_stats_have_the_exact_shape(void **state)
 {
 	/* Bucket 0 is the superblock's: whatever it says must not count. */
-	w.buckets[0] = (struct bucket){ .prio = 7, .mark = MARK_DIRTY, .sectors_used = 1 };
+	w.buckets[0] = (struct bucket){ .used_epoch = 7, .mark = MARK_DIRTY, .sectors_used = 1 };
 	check_show(SET_UUID "/cache0/priority_stats", "Unused:\t\t99%\nClean:\t\t0%\nDirty:\t\t0%\nMetadata:\t0%\nAverage:\t0\n"
 						      "Sectors per Q:\t0\nQuantiles:\t[" ZEROS31 "]\n");
 	/* 64 clean buckets with priorities 32768 - 0 .. 32768 - 63; position 64 * i / 32 = 2 i. */
 	for (unsigned i = 0; i < 64; i++)
-		w.buckets[1 + i * 3 % 64 + 5] = (struct bucket){ .prio = (uint16_t)(PRIO_INITIAL - i), .mark = MARK_RECLAIMABLE, .sectors_used = 8 };
+		w.buckets[1 + i * 3 % 64 + 5] = (struct bucket){ .used_epoch = PRIO_INITIAL - i, .mark = MARK_RECLAIMABLE, .sectors_used = 8 };
 	for (unsigned i = 0; i < 103; i++)
-		w.buckets[200 + i] = (struct bucket){ .prio = PRIO_BTREE, .mark = i < 93 ? MARK_DIRTY : MARK_METADATA, .sectors_used = 8 };
+		w.buckets[200 + i] = (struct bucket){ .used_epoch = PRIO_EPOCH_METADATA, .mark = i < 93 ? MARK_DIRTY : MARK_METADATA, .sectors_used = 8 };
 	check_show(SET_UUID "/cache0/priority_stats", "Unused:\t\t83%\nClean:\t\t6%\nDirty:\t\t9%\nMetadata:\t0%\nAverage:\t31\n"
 						      "Sectors per Q:\t512\nQuantiles:\t[2 4 6 8 10 12 14 16 18 20 22 24 26 28 30 32 34 36 38 40 42 "
 						      "44 46 48 50 52 54 56 58 60 62]\n");
-	check_show(SET_UUID "/internal/buckets", "free 856\nclean 64\ndirty 93\nmetadata 10\nreserve_btree 0\nreserve_prio 0\nreserve_movinggc 0\nbad 0\n");
+	check_show(SET_UUID "/internal/buckets", "free 856\nclean 64\ndirty 93\nmetadata 10\nreserve_btree 0\nreserve_prio 0\nreserve_movinggc 0\nbad 0\n"
+		   "reserve_none 0\nfree_inc 0\nprio_writes 0\ninvalidated 0\ndiscards 0\ndiscard_errors 0\n");
 }
 
 static void few_buckets_have_quantiles_too(void **state)
 {
-	w.buckets[9] = (struct bucket){ .prio = PRIO_INITIAL - 5, .sectors_used = 1 };
+	w.buckets[9] = (struct bucket){ .used_epoch = PRIO_INITIAL - 5, .sectors_used = 1 };
 	assert_non_null(strstr(show(SET_UUID "/cache0/priority_stats"), "Average:\t5\nSectors per Q:\t8\nQuantiles:\t[5 5 5"));
 }
 
