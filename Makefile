@@ -269,6 +269,6 @@ help:
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint exhaustive nth linearizable interop interop-soak sim mutants fuzz cover bench install clean help
+        unit lint exhaustive nth interop interop-soak sim mutants fuzz cover bench install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
