@@ -69,6 +69,7 @@ void bio_end(struct bio *bio, int error)
 	assert(error <= 0);
 	bio->error = error;
 	bio->flush_failed |= error && bio->op == BIO_FLUSH;
+	bio->dev->flush_lost |= bio->flush_failed;
 	if (nested_done < MAX_NESTED_DONE || !engine_self()) {
 		call_done(bio);
 		return;
@@ -108,6 +109,10 @@ void blk_submit(struct bio *bio)
 		bio->op = BIO_FLUSH;
 		bio->flags = 0;
 		r = 1;
+	}
+	if (r > 0 && bio->dev->flush_lost && (bio->op == BIO_FLUSH || (bio->flags & BIO_PREFLUSH))) {
+		bio->flush_failed = true;
+		r = -EIO;
 	}
 	if (r <= 0)
 		bio_end(bio, r);

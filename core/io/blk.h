@@ -13,7 +13,9 @@
  *  4. A completed write is visible to every later read. It is durable only after a flush that was *submitted after the write
  *     completed* has itself completed without error (R0.3), or when it carried BIO_FUA.
  *  5. BIO_PREFLUSH on a write: everything completed before submission is durable before this write is started.
- *  6. A flush that failed is a device failure; nothing may be assumed about what it covered, and it is not retried (R0.4). A failed write
+ *  6. A flush that failed is a device failure; nothing may be assumed about what it covered, and it is not retried (R0.4). It is final: from
+ *     then on every flush of this opening fails, those in flight too, and a write behind such a flush (PREFLUSH) is not done. (The kernel
+ *     tells of lost pages once; a second flush that succeeds has saved what the first one lost no more than the first.) A failed write
  *     tells by flush_failed whether a flush that it asked for (PREFLUSH, FUA) is what failed, or only the writing of its own sectors.
  *  7. Short transfers are continued, EINTR and EAGAIN retried by the implementation (R0.5). A transfer that cannot make progress is -EIO.
  *  8. BIO_ZERO: the sectors read as zeros afterwards (a hole where the device can), with the durability of a write.
@@ -71,6 +73,7 @@ struct blkdev {
 	bool can_discard;
 	bool rotational;
 	struct blk_identity id;
+	bool flush_lost;	      /* a flush has failed: contract 6 */
 	unsigned in_flight;
 };
 

@@ -525,7 +525,10 @@ static void op_done(struct uring_op *op, int res)
 	}
 	switch ((enum stage)u->stage) {
 	case PREFLUSH:
-		write_start(bio); /* only now: R0.3 */
+		if (bio->dev->flush_lost)
+			failed(bio, -EIO);
+		else
+			write_start(bio); /* only now: R0.3 */
 		break;
 	case DIRECT:
 		progress(bio, (uint64_t)res);
@@ -541,6 +544,11 @@ static void op_done(struct uring_op *op, int res)
 		zeroed(bio, res);
 		break;
 	case SYNC:
+		if (bio->dev->flush_lost)
+			failed(bio, -EIO);
+		else
+			finish(bio, 0);
+		break;
 	case DISCARD:
 		finish(bio, 0);
 		break;

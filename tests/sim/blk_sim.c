@@ -557,6 +557,10 @@ static bool flush_phase(struct blk_sim *s, struct bio *bio)
 	bool fails = f->error && f->flags & FLUSH_FAILS;
 
 	flush_covered(s, f->covers, fails ? prng(bio) : NULL);
+	if (!fails && bio->dev->flush_lost) { /* another one failed meanwhile */
+		fails = true;
+		f->error = -EIO;
+	}
 	bio->flush_failed = fails;
 	if (bio->op == BIO_FLUSH || fails)
 		return false;
