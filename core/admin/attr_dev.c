@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Control files of devices: dev<N>/ and stats_* (control-files.md §4, §5, §10.5). */
 #include "core/admin/attr.h"
+#include "core/writeback/batch.h"
+#include "core/writeback/throttle.h"
 
 #include <inttypes.h>
 
@@ -326,6 +328,56 @@ static void bounds_fp_high(const struct attr_object *o, uint64_t *min, uint64_t 
 	*min = (uint64_t)o->d->writeback.tunables.fp_term_mid + 1;
 }
 
+/* control-files.md §10.5 */
+static int show_inflight(const struct attr_object *o, struct printbuf *out)
+{
+	const struct writeback *w = &o->d->writeback;
+	uint64_t sectors = 0;
+	unsigned inflight = w->batch ? writeback_batch_inflight(w->batch, &sectors) : 0;
+
+	pr(out, "inflight %u limit %u bytes %llu queued %u\n", inflight, w->inflight_limit, (unsigned long long)(sectors * SECTOR_BYTES),
+	   keybuf_waiting(&w->keybuf));
+	if (inflight)
+		writeback_batch_text(w->batch, out);
+	return 0;
+}
+
+static int show_failed(const struct attr_object *o, struct printbuf *out)
+{
+	failures_to_text(&o->d->writeback.failed, o->d->data_offset, out);
+	return 0;
+}
+
+static int64_t get_starved_seconds(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)(o->d->writeback.rate.starved_ns / NS_PER_S);
+}
+
+static int show_loadavg(const struct attr_object *o, struct printbuf *out)
+{
+	loadavg_to_text(&o->d->load, out);
+	return 0;
+}
+
+static void restart_controller(const struct attr_object *o)
+{
+	throttle_restart(o->d);
+	wake_writeback(o);
+}
+
+static void bounds_rate(const struct attr_object *o, uint64_t *min, uint64_t *max)
+{
+	*max = o->d->writeback.tunables.maximum;
+}
+
+static void maximum_changed(const struct attr_object *o)
+{
+	struct writeback *w = &o->d->writeback;
+
+	w->rate.rate = min(w->rate.rate, w->tunables.maximum); /* now, not when the controller comes along */
+	wake_writeback(o);
+}
+
 static void debug_line(struct printbuf *out, const char *name, int64_t sectors, const char *end)
 {
 	pr(out, "%s", name);
@@ -408,18 +460,27 @@ static const struct attr bdev_attrs[] = {
 	TUNE_U("writeback_delay", writeback.delay_s, 0, UINT32_MAX, 30, "seconds to rest after a complete scan", .changed = wake_writeback),
 	{ .name = "writeback_rate", .help = "current rate; a bare number is sectors/s, with a unit bytes/s", .mode = 0644, .input = ATTR_IN_UH,
 	  .format = ATTR_HR_SECTORS, .keep = ATTR_KEEP_SHOWN, .min = 1, .max = RATE_UNLIMITED,
-	  .field = ATTR_BDEV_FIELD(writeback.rate.rate), .get = get_writeback_rate, .store = store_writeback_rate },
+	  .field = ATTR_BDEV_FIELD(writeback.rate.rate), .bounds = bounds_rate, .get = get_writeback_rate, .store = store_writeback_rate },
 	TUNE_U("writeback_rate_update_seconds", writeback.tunables.update_seconds, 1, 60, 5, "period of the rate controller",
-	       .changed = wake_writeback),
+	       .changed = restart_controller),
 	TUNE_U("writeback_rate_p_term_inverse", writeback.tunables.p_term_inverse, 1, UINT32_MAX, 40, "proportional term = error / this"),
 	TUNE_U("writeback_rate_i_term_inverse", writeback.tunables.i_term_inverse, 1, UINT32_MAX, 10000, "integral term = accumulated error / this"),
 	TUNE_U("writeback_rate_minimum", writeback.tunables.minimum, 1, UINT32_MAX, 8, "lowest rate, sectors/s"),
+	TUNE("writeback_rate_maximum", ATTR_IN_UH, ATTR_HR_SECTORS, writeback.tunables.maximum, 1, RATE_UNLIMITED, RATE_UNLIMITED,
+	     "highest rate; a bare number is sectors/s, with a unit bytes/s", .changed = maximum_changed),
+	TUNE_U("writeback_inflight_limit", writeback.inflight_limit, 1, WRITEBACK_INFLIGHT_MAX, WRITEBACK_INFLIGHT_DEFAULT,
+	       "most extents written back at once"),
+	TUNE_B("writeback_consider_latency", writeback.consider_latency, 1, "keep less in flight while requests wait for the backing device because of it"),
 	TUNE_B("writeback_consider_fragment", writeback.tunables.consider_fragment, 1, "hurry when few dirty sectors hold many buckets"),
 	TUNE_U("writeback_rate_fp_term_low", writeback.tunables.fp_term_low, 1, UINT32_MAX, 1, "weight at 50-57 % in use", .bounds = bounds_fp_low),
 	TUNE_U("writeback_rate_fp_term_mid", writeback.tunables.fp_term_mid, 1, UINT32_MAX, 10, "weight at 57-64 % in use", .bounds = bounds_fp_mid),
 	TUNE_U("writeback_rate_fp_term_high", writeback.tunables.fp_term_high, 1, UINT32_MAX, 1000, "weight above 64 % in use",
 	       .bounds = bounds_fp_high),
 	ATTR_RO_TEXT("writeback_rate_debug", show_rate_debug, "the rate controller's terms"),
+	ATTR_RO_TEXT("writeback_inflight", show_inflight, "extents being written back: phase, offset, bytes, age in ms"),
+	ATTR_RO_TEXT("writeback_failed", show_failed, "where the last pass of writeback failed: phase, offset, bytes, error"),
+	ATTR_RO(ATTR_DEC, "writeback_starved_seconds", get_starved_seconds, "time above the target in which the rate was held down, after 15 minutes of it"),
+	ATTR_RO_TEXT("loadavg", show_loadavg, "what the device did per second, over 1, 5 and 15 minutes"),
 };
 const struct attr_table attr_bdev_table = ATTR_TABLE(bdev_attrs);
 

@@ -314,6 +314,18 @@ static uint32_t journal_free_buckets(const struct journal *j)
 	return n;
 }
 
+/* Of the attached backing devices, as stats_* are. */
+static int show_loadavg(const struct attr_object *o, struct printbuf *out)
+{
+	struct loadavg sum = { .last_ns = 0 };
+
+	for (uint32_t i = 0; i < o->c->g.nr_uuids; i++)
+		if (o->c->devices[i] && !bdev_is_flash(o->c->devices[i]))
+			loadavg_add(&sum, &o->c->devices[i]->load);
+	loadavg_to_text(&sum, out);
+	return 0;
+}
+
 static int show_journal(const struct attr_object *o, struct printbuf *out)
 {
 	const struct journal *j = &o->c->journal;
@@ -383,6 +395,7 @@ static const struct attr set_attrs[] = {
 	TUNE_U("journal_delay_ms", journal.delay_ms, 0, UINT16_MAX, 100, "longest wait of a journal entry without a flush"),
 	{ .name = "synchronous", .help = "index updates are journalled", .mode = 0644, .input = ATTR_IN_B, .keep = ATTR_KEEP_SHOWN,
 	  .get = get_synchronous, .store = store_synchronous },
+	ATTR_RO_TEXT("loadavg", show_loadavg, "what the devices did per second, over 1, 5 and 15 minutes"),
 	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, writeback_keys_* and internal/latency"),
 	ATTR_ACTION("gc_wait", ATTR_IN_ANY, store_gc_wait, "run gc and wait for it"),
 	ATTR_ACTION("sync", ATTR_IN_ANY, store_sync, "write and flush the journal"),

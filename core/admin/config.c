@@ -207,6 +207,7 @@ static const char *const backing_tunables[] = {
 	"writeback_rate_update_seconds", "writeback_rate_p_term_inverse", "writeback_rate_i_term_inverse",
 	"writeback_rate_minimum", "writeback_consider_fragment", "writeback_rate_fp_term_low", "writeback_rate_fp_term_mid",
 	"writeback_rate_fp_term_high", "stripe_size", "partial_stripes_expensive",
+	"writeback_rate_maximum", "writeback_inflight_limit", "writeback_consider_latency",
 	"strict_writethrough", "data_csum", "verify", "bypass_torture_test",
 };
 static const char *const cache_tunables[] = {

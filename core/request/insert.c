@@ -38,6 +38,7 @@ static void backing_write_done(struct bio *bio)
 	struct backing_write *b = container_of(bio, struct backing_write, bio);
 
 	b->d->backing_writes++;
+	writeback_note_foreground(b->d, bio);
 	if (bio->error)
 		bdev_io_error(b->d, "writing", bio->error);
 	latch_done(&b->latch, bio->error);

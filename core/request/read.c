@@ -164,8 +164,10 @@ static void piece_done(struct bio *bio)
 			p->raced = true;
 			c->cache_read_races++;
 		}
-	} else if (bio->error) {
-		bdev_io_error(p->rq->d, "reading", bio->error);
+	} else {
+		writeback_note_foreground(p->rq->d, bio);
+		if (bio->error)
+			bdev_io_error(p->rq->d, "reading", bio->error);
 	}
 	latch_done(&p->rq->latch, 0); /* each piece is judged by its own bio */
 }

@@ -336,6 +336,7 @@ static int write_back(struct write *w)
 		return -EIO;
 	r = insert_data(&op);
 	w->seq = op.seq;
+	w->d->writeback.sectors_dirtied += op.cursor - op.start;
 	if (r == -EIO || r == -EAGAIN) {
 		reason_add(&w->d->writeback_refusals[r == -EIO ? REFUSED_CACHE_ERROR : REFUSED_NO_BUCKET], w->end - op.cursor);
 		r = write_back_elsewhere(w, op.cursor);

@@ -12,6 +12,7 @@
  * References: `count` are requests in flight; `opens` are handles of the data file; `holds` are control operations. A closing device goes away
  * when all are zero.
  */
+#include "core/admin/loadavg.h"
 #include "core/admin/stats.h"
 #include "core/io/blk.h"
 #include "core/request/account.h"
@@ -56,6 +57,7 @@ struct bdev {
 	struct writeback writeback;
 	struct stats stats;
 	struct io_account account;
+	struct loadavg load;
 	struct reason_count bypass_reasons[BYPASS_REASONS];
 	struct reason_count writeback_refusals[WRITEBACK_REFUSALS]; /* writes in writeback mode */
 	bool bypass_torture_test;

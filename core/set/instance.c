@@ -327,6 +327,20 @@ static void load_saved(struct bcf *b)
 		log_warn("%s", text);
 }
 
+static void load_timer(struct timer *t)
+{
+	struct bcf *b = container_of(t, struct bcf, load_timer);
+	struct bdev *d;
+
+	list_for_each(d, &b->bdevs, link) {
+		uint64_t counters[LOADS];
+
+		loadavg_counters(d, counters);
+		loadavg_sample(&d->load, counters, engine_now_ns());
+	}
+	timer_arm_ns(t, LOADAVG_PERIOD_NS);
+}
+
 int bcf_new(const struct bcf_options *o, struct bcf **ret)
 {
 	struct bcf *b = calloc(1, sizeof(*b));
@@ -345,6 +359,8 @@ int bcf_new(const struct bcf_options *o, struct bcf **ret)
 	load_saved(b);
 	timer_init(&b->stats_timer, stats_timer);
 	timer_arm_ns(&b->stats_timer, STATS_TICK_NS);
+	timer_init(&b->load_timer, load_timer);
+	timer_arm_ns(&b->load_timer, LOADAVG_PERIOD_NS);
 	*ret = b;
 	return 0;
 }
@@ -380,6 +396,7 @@ void bcf_stop(struct bcf *b)
 	b->stopping = true;
 	drain_admin(b);
 	timer_cancel(&b->stats_timer);
+	timer_cancel(&b->load_timer);
 	list_for_each(c, &b->csets, link)
 		cset_stop(c, false);
 	list_for_each(d, &b->bdevs, link)

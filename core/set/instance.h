@@ -13,6 +13,7 @@ struct bcf {
 	bool stopping;
 	uint64_t started_ns;
 	struct timer stats_timer;
+	struct timer load_timer;
 	char last_error[512];	/* of the last failed control write */
 	uint64_t last_error_seq;
 	char *saved;		/* lines of the state file (admin/saved.h), or NULL */

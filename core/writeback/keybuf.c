@@ -17,6 +17,15 @@ void keybuf_add(struct keybuf *b, const struct bkey *k)
 	b->nr++;
 }
 
+unsigned keybuf_waiting(const struct keybuf *b)
+{
+	unsigned n = 0;
+
+	for (unsigned i = b->next; i < b->nr; i++)
+		n += !b->keys[i].dropped;
+	return n;
+}
+
 struct keybuf_key *keybuf_start(struct keybuf *b)
 {
 	while (b->next < b->nr) {

@@ -11,7 +11,7 @@
  */
 #include "formats/bkey.h"
 
-#define KEYBUF_KEYS 500
+#define KEYBUF_KEYS 1024 /* as many as may be in flight (T-16) */
 
 struct keybuf_key {
 	struct bkey_buf key;
@@ -28,6 +28,8 @@ void keybuf_init(struct keybuf *b);
 static inline bool keybuf_full(const struct keybuf *b) { return b->nr == KEYBUF_KEYS; }
 /* Is there no key left to start? (There may be started ones.) */
 static inline bool keybuf_drained(const struct keybuf *b) { return b->next == b->nr; }
+/* Keys that are neither started nor dropped. */
+unsigned keybuf_waiting(const struct keybuf *b);
 /* Append a copy of k, which ends behind all keys of the buffer. There must be room. */
 void keybuf_add(struct keybuf *b, const struct bkey *k);
 /* Start the next key that was not dropped; NULL when drained. Valid until keybuf_retire(). */

@@ -77,6 +77,55 @@ static bool may_integrate(const struct rate_state *s, wide error, uint64_t now_n
 	return error > 0 && now_ns < s->next_ns + KEEPS_UP_SLACK_NS;
 }
 
+/* --- starvation ---------------------------------------------------------------------------------------------------------- */
+
+uint32_t rate_minimum(const struct rate_state *s, const struct rate_tunables *t)
+{
+	return max(min(max(t->minimum, s->raised_minimum), t->maximum), 1u);
+}
+
+static void not_starving(struct rate_state *s)
+{
+	s->starving = false;
+	s->raised_minimum = 0;
+}
+
+void rate_rest(struct rate_state *s)
+{
+	s->over_since_ns = s->updated_ns = 0;
+	not_starving(s);
+}
+
+void rate_idle_maximum(struct rate_state *s, const struct rate_tunables *t)
+{
+	s->rate = min(RATE_UNLIMITED, t->maximum);
+	s->at_idle_max = true;
+	s->proportional = s->integral_scaled = s->change = 0;
+	rate_rest(s);
+}
+
+static void update_starvation(struct rate_state *s, const struct rate_input *in, wide error)
+{
+	uint64_t now = in->now_ns, since_update = s->updated_ns ? now - s->updated_ns : 0, over;
+	bool restrained = in->held_back || now < s->next_ns + KEEPS_UP_SLACK_NS;
+
+	s->updated_ns = now;
+	if (error <= 0)
+		s->over_since_ns = 0;
+	else if (!s->over_since_ns)
+		s->over_since_ns = now;
+	over = s->over_since_ns ? now - s->over_since_ns : 0;
+	if (over <= STARVATION_NS || !restrained) {
+		not_starving(s);
+		return;
+	}
+	s->starving = true;
+	s->starved_ns += since_update;
+	s->raised_minimum = (uint32_t)min(error * (wide)NS_PER_SECOND / STARVATION_NS * over / STARVATION_NS, (wide)RATE_MAX);
+}
+
+/* --- the controller -------------------------------------------------------------------------------------------------------- */
+
 void rate_update(struct rate_state *s, const struct rate_tunables *t, const struct rate_input *in)
 {
 	int64_t target = rate_target(t, in);
@@ -90,8 +139,10 @@ void rate_update(struct rate_state *s, const struct rate_tunables *t, const stru
 		s->integral = saturate(s->integral + error * t->update_seconds);
 	s->integral_scaled = s->integral / (int64_t)t->i_term_inverse;
 	rate = (wide)s->proportional + s->integral_scaled;
-	/* A minimum above RATE_MAX can be set; the maximum wins. */
-	s->rate = (uint32_t)clamp(rate, (wide)t->minimum, (wide)RATE_MAX);
+	s->at_idle_max = false;
+	update_starvation(s, in, error);
+	/* A minimum above the maximum, or above RATE_MAX, can be set; the smaller one wins. */
+	s->rate = (uint32_t)clamp(rate, (wide)rate_minimum(s, t), (wide)min(RATE_MAX, max(t->maximum, 1u)));
 	s->change = (int64_t)s->rate - old_rate;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The writeback fiber: scan, batches, pauses; has_dirty and the DIRTY / CLEAN state; rate. The copying itself is in batch.c.
+ * The writeback fiber: passes and pauses; has_dirty and the DIRTY / CLEAN state. What is found is in refill.c, the copying in batch.c, how fast it
+ * may go in throttle.c.
  *
  * A *pass* is one scan of the device from its first to its last sector with everything found worked off. After a pass the fiber rests
  * writeback_delay; a pass in which an I/O failed is followed by a growing pause instead. Nothing found in a whole pass: the device is clean.
@@ -15,15 +16,12 @@
 #include "core/set/cset.h"
 #include "core/writeback/batch.h"
 #include "core/writeback/refill.h"
+#include "core/writeback/throttle.h"
 
 #define FAILURE_PAUSE_MAX_S 30
 #define FLUSH_FAILURES_MAX 2
 #define AUTO_GC_IN_USE_PERCENT 50
 #define URGENT_PAUSE_NS (1 * NS_PER_MS) /* between passes when nobody wants a delay: what is left is being written to right now */
-
-static void rate_timer_fired(struct timer *t);
-
-static struct bdev *wb_bdev(struct writeback *w) { return container_of(w, struct bdev, writeback); }
 
 void writeback_init(struct bdev *d)
 {
@@ -35,9 +33,8 @@ void writeback_init(struct bdev *d)
 	wait_queue_init(&w->state_wait);
 	keybuf_init(&w->keybuf);
 	w->running = true;
-	w->batch_keys = WRITEBACK_BATCH_KEYS_DEFAULT;
 	w->rate = (struct rate_state){ .rate = WRITEBACK_RATE_INITIAL };
-	timer_init(&w->rate_timer, rate_timer_fired);
+	timer_init(&w->rate_timer, throttle_timer_fired);
 }
 
 void writeback_wake(struct bdev *d) { wake_all(&d->writeback.wake); }
@@ -150,6 +147,7 @@ static bool become_clean(struct bdev *d, uint64_t generation)
 	if (w->dirty_writers || w->dirty_generation != generation || w->state_writing)
 		return false;
 	w->has_dirty = false;
+	w->failed = w->failed_now = (struct writeback_failures){ .nr = 0 };
 	if (!d->detaching && state_write(d, BDEV_STATE_CLEAN) < 0) {
 		w->has_dirty = true; /* try again */
 		w->pass_failed = true;
@@ -162,91 +160,7 @@ static bool become_clean(struct bdev *d, uint64_t generation)
 	return true;
 }
 
-/* --- rate -------------------------------------------------------------------------------------------------------------------- */
-
-static bool unthrottled(const struct bdev *d)
-{
-	const struct writeback *w = &d->writeback;
-
-	return d->detaching || w->flushers || !w->tunables.percent;
-}
-
-static void rate_gather(const struct bdev *d, struct rate_input *in)
-{
-	const struct cset *c = d->set;
-
-	*in = (struct rate_input){
-		.dirty_sectors = (int64_t)d->writeback.dirty_sectors,
-		.cache_sectors = c->g.nr_buckets * c->g.bucket_sectors - c->flash_dirty_sectors,
-		.backing_sectors = d->backing->nr_sectors,
-		.nr_buckets = c->g.nr_buckets,
-		.avail_buckets = c->alloc.avail_buckets,
-		.bucket_sectors = c->g.bucket_sectors,
-		.in_use_percent = alloc_in_use_percent(c),
-		.now_ns = engine_now_ns(),
-	};
-	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
-		if (c->devices[i] && !bdev_is_flash(c->devices[i]))
-			in->all_backing_sectors += c->devices[i]->backing->nr_sectors;
-}
-
-/* §8.8: nobody has asked for anything during about six rounds of all devices. */
-static bool idle_long_enough(struct cset *c)
-{
-	uint64_t nr = 0;
-
-	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
-		nr += c->devices[i] && !bdev_is_flash(c->devices[i]);
-	return c->idle_max_writeback_rate && c->alloc.gc_mark_valid && nr && c->idle_counter >= 6 * nr * nr;
-}
-
-/* On the loop: the controller is arithmetic, nothing here waits. */
-static void rate_timer_fired(struct timer *t)
-{
-	struct writeback *w = container_of(t, struct writeback, rate_timer);
-	struct bdev *d = wb_bdev(w);
-	struct cset *c = d->set;
-	struct rate_input in;
-
-	timer_arm_ns(t, w->tunables.update_seconds * NS_PER_S);
-	if (!c || !w->has_dirty || !w->tunables.percent)
-		return;
-	c->idle_counter++;
-	if (idle_long_enough(c)) {
-		w->rate.rate = RATE_UNLIMITED;
-		w->rate.at_idle_max = true;
-		w->rate.proportional = w->rate.integral_scaled = w->rate.change = 0;
-	} else {
-		w->rate.at_idle_max = false;
-		rate_gather(d, &in);
-		rate_update(&w->rate, &w->tunables, &in);
-	}
-	writeback_wake(d); /* a fiber that sleeps off the old rate looks again */
-}
-
-void writeback_leave_idle(struct cset *c)
-{
-	for (uint32_t i = 0; i < c->g.nr_uuids; i++) {
-		struct bdev *d = c->devices[i];
-
-		if (!d || !d->writeback.rate.at_idle_max)
-			continue;
-		d->writeback.rate.at_idle_max = false;
-		d->writeback.rate.rate = 1; /* the controller takes over from here */
-	}
-}
-
 /* --- pauses: all of them end on cancellation --------------------------------------------------------------------------------- */
-
-/* Let the rate catch up with what was done. */
-static void pause_for_rate(struct bdev *d, uint64_t sectors)
-{
-	struct writeback *w = &d->writeback;
-	uint64_t delay = rate_delay_ns(&w->rate, sectors, engine_now_ns());
-
-	while (delay && !unthrottled(d) && w->running && wait_queue_wait_timeout(&w->wake, delay) != -EINTR)
-		delay = rate_delay_ns(&w->rate, 0, engine_now_ns());
-}
 
 /*
  * After a pass: new dirty data may gather, so that the next pass is worth it. Cut short by everything that makes writeback urgent; never
@@ -264,6 +178,7 @@ static void pause_after_pass(struct bdev *d)
 		if (wait_queue_wait_timeout(&w->wake, begin + w->delay_s * NS_PER_S - now) == -EINTR)
 			return;
 	w->rate.next_ns = engine_now_ns();
+	throttle_begin(d);
 }
 
 /* After a pass with errors: try again, at a bounded pace, for ever (the user decides when to give data up). */
@@ -295,6 +210,8 @@ static void end_of_pass(struct bdev *d)
 	bool failed = w->pass_failed;
 
 	w->pass_failed = false;
+	w->failed = w->failed_now;
+	w->failed_now = (struct writeback_failures){ .nr = 0 };
 	w->recount |= w->stripes.lost;
 	w->passes++;
 	w->failures = failed ? w->failures + 1 : 0;
@@ -303,19 +220,6 @@ static void end_of_pass(struct bdev *d)
 		pause_after_failure(d);
 	else
 		pause_after_pass(d);
-}
-
-/*
- * How much one batch may be: a second's worth, so that the rate is kept; but a whole stripe goes at once, for in two parts it would cost what it
- * is meant to save.
- */
-static uint64_t rated_budget(const struct writeback *w)
-{
-	uint64_t sectors = w->rate.rate;
-
-	if (w->partial_stripes)
-		sectors = max(sectors, w->stripes.stripe_sectors);
-	return min(sectors, (uint64_t)WRITEBACK_BATCH_SECTORS);
 }
 
 /* The size of stripes was changed, or memory for their counts was short: count again. */
@@ -346,12 +250,11 @@ static bool work_once(struct bdev *d)
 		end = true;
 	}
 	while (!keybuf_drained(&w->keybuf) && !w->stopping && has_work(d)) {
-		bool rated = !unthrottled(d);
-		uint64_t sectors = writeback_batch_run(w->batch, rated ? rated_budget(w) : WRITEBACK_BATCH_SECTORS, &failed);
+		uint64_t sectors = writeback_batch_run(w->batch, throttle_budget(d), &failed);
 
 		w->pass_failed |= failed;
-		if (rated)
-			pause_for_rate(d, sectors);
+		if (!unthrottled(d))
+			throttle_pause(d, sectors);
 		if (w->recount)
 			recount_stripes(d);
 	}
@@ -378,6 +281,7 @@ static void writeback_main(void *arg)
 				bdev_set_failed(d); /* a write made it dirty while its set was failing: it cannot leave, it must stop */
 			if (wait_queue_wait_interruptible(&w->wake) < 0)
 				break;
+			throttle_begin(d);
 			continue;
 		}
 		/* A detach that begins while CLEAN is being written finds writes let in meanwhile, so look again: quiesce() only waits for them. */

@@ -18,14 +18,18 @@
  * since the scan began (dirty_writers, dirty_generation). Then CLEAN is written: everything clean is flushed to backing and journalled before (R8.2).
  */
 #include "core/engine/sync.h"
+#include "core/writeback/backoff.h"
+#include "core/writeback/failures.h"
 #include "core/writeback/keybuf.h"
 #include "core/writeback/rate.h"
 #include "core/writeback/stripe.h"
 
 struct bdev;
+struct bio;
 struct cset;
 
-#define WRITEBACK_BATCH_KEYS_DEFAULT 64
+#define WRITEBACK_INFLIGHT_DEFAULT 64
+#define WRITEBACK_INFLIGHT_MAX 1024u
 #define WRITEBACK_BATCH_SECTORS 8192
 #define WRITEBACK_RATE_INITIAL 1024 /* sectors/s */
 
@@ -46,6 +50,7 @@ struct writeback {
 	bool stopping;
 	bool detach_done;	       /* the fiber has detached the device and ended */
 	bool pass_failed;	       /* an I/O of the current pass failed */
+	struct writeback_failures failed, failed_now; /* of the last pass; of this one */
 	unsigned flushers;	       /* callers of writeback_flush(): no delay, no rate */
 	uint64_t dirty_sectors;	       /* exact, kept by the btree */
 	struct stripes stripes;	       /* the same by stripe; while attached */
@@ -57,12 +62,18 @@ struct writeback {
 	uint64_t dirty_generation;     /* + 1 for each writeback-mode write that finished */
 	unsigned dirty_writers;	       /* writeback-mode writes in flight */
 	uint32_t delay_s;
-	uint32_t batch_keys;	       /* tunable (T-16) */
+	uint32_t inflight_limit;       /* writeback_inflight_limit: reads, then writes, at once (T-16) */
 	bool metadata;		       /* writeback_metadata: stored, inert */
 	struct rate_tunables tunables;
 	struct rate_state rate;
 	struct timer rate_timer;
+	bool consider_latency;	       /* writeback_consider_latency: back off when requests suffer */
+	struct backoff backoff;
+	uint64_t floor_next_ns;	       /* limiter of the minimum rate: before that, we are ahead of it */
+	unsigned backing_in_flight;    /* our I/O on the backing device now, ... */
+	uint64_t backing_last_ns;      /* ... and when some of it last ended */
 	uint64_t keys_done, keys_failed, sectors_written;
+	uint64_t sectors_dirtied;      /* written by requests, to stay */
 	unsigned failures;	       /* passes in a row that ended with an I/O error */
 	uint64_t passes;	       /* scans of the whole device that were worked off */
 };
@@ -77,6 +88,8 @@ FIBER_FN MUST_CHECK int writeback_start(struct bdev *d);
 FIBER_FN void writeback_stop(struct bdev *d);
 /* Something changed that the fiber should look at: a tunable, detaching, errors. */
 void writeback_wake(struct bdev *d);
+/* A request's I/O on the backing device ended (§8.10): did it suffer from ours? */
+void writeback_note_foreground(struct bdev *d, const struct bio *bio);
 /* A request came in: leave the idle maximum rate (§2.1, §8.8). */
 void writeback_leave_idle(struct cset *c);
 /*

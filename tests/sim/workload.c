@@ -240,8 +240,20 @@ static const char *one_of(struct prng *r, const char *const *words, size_t n)
 /* What changes how writeback goes about it, never what it must achieve. */
 static const char *pick_writeback_knob(struct client *c, const char **ret_text)
 {
-	switch (prng_below(&c->rng, 2)) {
+	switch (prng_below(&c->rng, 6)) {
 	case 0:
+		*ret_text = ONE_OF(&c->rng, "1", "3", "64", "1024");
+		return "%s/writeback_inflight_limit";
+	case 1:
+		*ret_text = ONE_OF(&c->rng, "8", "1000", "2147483647");
+		return "%s/writeback_rate_maximum";
+	case 2:
+		*ret_text = ONE_OF(&c->rng, "1", "8", "1000000");
+		return "%s/writeback_rate_minimum";
+	case 3:
+		*ret_text = ONE_OF(&c->rng, "0", "1");
+		return "%s/writeback_consider_latency";
+	case 4:
 		*ret_text = ONE_OF(&c->rng, "0", "4096", "12288", "51200", "524800", "1048576"); /* not all are powers of two */
 		return "%s/stripe_size";
 	default:

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "core/admin/ctl.h"
+#include "core/writeback/batch.h"
+#include "core/writeback/throttle.h"
 #include "core/admin/log.h"
 #include "tests/unit/core/unit.h"
 
@@ -238,6 +240,13 @@ int cset_write_super(struct cset *c)
 	return w.result;
 }
 void writeback_wake(struct bdev *d) { called("wake(%s)", d->name); }
+void throttle_restart(struct bdev *d) { called("throttle_restart(%s)", d->name); }
+unsigned writeback_batch_inflight(const struct writeback_batch *b, uint64_t *ret_sectors)
+{
+	*ret_sectors = 384;
+	return 2;
+}
+void writeback_batch_text(const struct writeback_batch *b, struct printbuf *out) { pr(out, "read 1048576 131072 3\n"); }
 int writeback_flush(struct bdev *d)
 {
 	called("flush(%s)", d->name);

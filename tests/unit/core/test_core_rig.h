@@ -22,9 +22,17 @@ struct rig {
 };
 static struct rig *the_rig; /* for rig_open() */
 
+/* What a test puts on top of the backing disk. */
+static struct blkdev *(*rig_wrap_backing)(struct blkdev *lower);
+
 static inline int rig_open(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
 {
-	return blk_sim_open(strcmp(path, "/sim/cache") ? the_rig->backing : the_rig->cache, false, ret);
+	bool cache = !strcmp(path, "/sim/cache");
+	int r = blk_sim_open(cache ? the_rig->cache : the_rig->backing, false, ret);
+
+	if (!r && !cache && rig_wrap_backing)
+		*ret = rig_wrap_backing(*ret);
+	return r;
 }
 
 static inline struct blk_sim *rig_disk(const struct super_format *f, const char *name)

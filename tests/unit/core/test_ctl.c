@@ -344,6 +344,58 @@ static void stripe_size_is_at_least_four_mebibytes(void **state)
 	}
 }
 
+static void writeback_can_be_bounded_and_watched(void **state)
+{
+	static const struct {
+		const char *path, *text, *want;
+	} cases[] = {
+		{ "dev0/writeback_rate_maximum", "2147483647", "0.9T\n" }, { "dev0/writeback_rate_maximum", "99999999999", "0.9T\n" },
+		{ "dev0/writeback_rate_maximum", "0", "0.5k\n" }, /* a sector */
+		{ "dev0/writeback_rate_maximum", "40", "20.0k\n" }, { "dev0/writeback_rate_maximum", "1M", "1.0M\n" },
+		{ "dev0/writeback_inflight_limit", "0", "1\n" }, { "dev0/writeback_inflight_limit", "5000", "1024\n" },
+		{ "dev0/writeback_inflight_limit", "64", "64\n" }, { "dev0/writeback_consider_latency", "0", "0\n" },
+	};
+
+	check_show("dev0/writeback_rate_maximum", "0.9T\n");
+	check_show("dev0/writeback_consider_latency", "1\n");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(store(cases[i].path, cases[i].text), 0);
+		check_show(cases[i].path, cases[i].want);
+	}
+	w.d[0].writeback.rate.rate = 1000; /* 1M is 2048 */
+	check_store("dev0/writeback_rate", "1000000", 0);
+	check_show("dev0/writeback_rate", "1.0M\n");
+	check_store("dev0/writeback_rate_maximum", "512k", 0);
+	check_show("dev0/writeback_rate", "512.0k\n"); /* at once */
+
+	check_show("dev0/writeback_inflight", "inflight 0 limit 64 bytes 0 queued 0\n");
+	w.d[0].writeback.batch = (struct writeback_batch *)&w; /* the stubs do not look at it */
+	w.d[0].writeback.keybuf.nr = 39;
+	w.d[0].writeback.keybuf.next = 2;
+	check_show("dev0/writeback_inflight", "inflight 2 limit 64 bytes 196608 queued 37\nread 1048576 131072 3\n");
+	w.d[0].writeback.batch = NULL;
+	check_show("dev0/writeback_failed", "ranges 0 more 0 bytes 0\n");
+	w.d[0].data_offset = 16;
+	failures_add(&w.d[0].writeback.failed, 116, 124, WRITEBACK_READ, -EIO);
+	failures_add(&w.d[0].writeback.failed, 124, 132, WRITEBACK_READ, -EIO);
+	failures_add(&w.d[0].writeback.failed, 132, 140, WRITEBACK_WRITE, -EIO);
+	check_show("dev0/writeback_failed", "ranges 2 more 0 bytes 12288\nread 51200 8192 Input/output error\nwrite 59392 4096 Input/output error\n");
+	for (unsigned i = 0; i < 20; i++)
+		failures_add(&w.d[0].writeback.failed, 1000 + 100 * i, 1001 + 100 * i, WRITEBACK_FLUSH, -EIO);
+	assert_int_equal(w.d[0].writeback.failed.nr, WRITEBACK_FAILURES);
+	assert_int_equal(w.d[0].writeback.failed.nr_more, 6);
+	check_show("dev0/writeback_starved_seconds", "0\n");
+	w.d[0].writeback.rate.starved_ns = 61 * NS_PER_S + 1;
+	check_show("dev0/writeback_starved_seconds", "61\n");
+	w.calls[0] = '\0';
+	check_store("dev0/writeback_rate_update_seconds", "1", 0);
+	check_text("calls", w.calls, "throttle_restart(dev0)wake(dev0)");
+	w.d[0].load.average[LOAD_1MIN][LOAD_READS] = 3 << 15;
+	w.d[2].load.average[LOAD_1MIN][LOAD_READS] = 1 << 16; /* a volume's do not count, as in stats_* */
+	assert_int_equal(strncmp(show("dev0/loadavg"), "metric 1min 5min 15min\nreads 1.50 0.00 0.00\n", 42), 0);
+	assert_int_equal(strncmp(show(SET_UUID "/loadavg"), "metric 1min 5min 15min\nreads 1.50 0.00 0.00\n", 42), 0);
+}
+
 static void stripes_can_be_set(void **state)
 {
 	w.backing[0].optimal_io_sectors = 128;
@@ -815,6 +867,7 @@ int main(void)
 		TEST(identity_of_a_device),
 		TEST(stripe_size_is_at_least_four_mebibytes),
 		TEST(stripes_can_be_set),
+		TEST(writeback_can_be_bounded_and_watched),
 		TEST(labels_are_stored_where_they_belong),
 		TEST(attach_finds_the_set),
 		TEST(running_starts_a_device_once),

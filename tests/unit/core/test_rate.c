@@ -180,6 +180,146 @@ static void delay_paces_and_clamps(void **state)
 	}
 }
 
+/* --- a second opinion ------------------------------------------------------------------------------------------------------- */
+
+struct rate_row {
+	uint64_t cache, backing, all, percent;
+	int64_t dirty;
+	uint64_t buckets, avail, bucket, in_use, fragment, low, mid, high, p_inv, i_inv, seconds, minimum;
+	int64_t integral;
+	uint64_t now, next;
+	int64_t want_target, want_p, want_integral, want_i, want_rate;
+};
+struct delay_row {
+	uint64_t rate, next, done, now, want_next, want_delay;
+};
+#include "tests/unit/core/rate_table.h"
+
+static void the_arithmetic_of_the_specification_gives_the_same_rates(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rate_rows); i++) {
+		const struct rate_row *r = &rate_rows[i];
+		struct rate_tunables t = {
+			.percent = (uint32_t)r->percent, .update_seconds = (uint32_t)r->seconds, .p_term_inverse = (uint32_t)r->p_inv,
+			.i_term_inverse = (uint32_t)r->i_inv, .minimum = (uint32_t)r->minimum, .maximum = RATE_UNLIMITED,
+			.consider_fragment = r->fragment, .fp_term_low = (uint32_t)r->low, .fp_term_mid = (uint32_t)r->mid,
+			.fp_term_high = (uint32_t)r->high,
+		};
+		struct rate_input in = {
+			.dirty_sectors = r->dirty, .cache_sectors = r->cache, .backing_sectors = r->backing, .all_backing_sectors = r->all,
+			.nr_buckets = r->buckets, .avail_buckets = r->avail, .bucket_sectors = (uint32_t)r->bucket,
+			.in_use_percent = (unsigned)r->in_use, .now_ns = r->now,
+		};
+		struct rate_state s = { .rate = 1024, .integral = r->integral, .next_ns = r->next };
+		char name[40];
+
+		snprintf(name, sizeof(name), "row %zu of rate_table.h", i);
+		rate_update(&s, &t, &in);
+		check_case(name, s.target, r->want_target);
+		check_case(name, s.proportional, r->want_p);
+		check_case(name, s.integral, r->want_integral);
+		check_case(name, s.integral_scaled, r->want_i);
+		check_case(name, s.rate, r->want_rate);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(delay_rows); i++) {
+		const struct delay_row *r = &delay_rows[i];
+		struct rate_state s = { .rate = (uint32_t)r->rate, .next_ns = r->next };
+
+		assert_int_equal(rate_delay_ns(&s, r->done, r->now), r->want_delay);
+		assert_int_equal(s.next_ns, r->want_next);
+	}
+}
+
+/* --- maximum, idle, starvation ------------------------------------------------------------------------------------------------ */
+
+static void the_maximum_wins(void **state)
+{
+	struct rate_tunables t = RATE_TUNABLES_DEFAULT;
+
+	t.maximum = 15;
+	check_update(&(struct update_case){ "below P", 26400, 0, 0, 0, 0, 20, 4000, 0, 15 }, &t);
+	t.maximum = 20;
+	check_update(&(struct update_case){ "exactly", 26400, 0, 0, 0, 0, 20, 4000, 0, 20 }, &t);
+	t.maximum = 5;
+	check_update(&(struct update_case){ "below the minimum", 0, 0, 0, 0, 0, -640, 0, 0, 5 }, &t);
+
+	struct rate_state s = { .rate = 1024, .proportional = 9, .integral_scaled = 9, .change = 9 };
+
+	rate_idle_maximum(&s, &t);
+	assert_int_equal(s.rate, 5);
+	assert_true(s.at_idle_max && !s.proportional && !s.integral_scaled && !s.change);
+	t.maximum = RATE_UNLIMITED;
+	rate_idle_maximum(&s, &t);
+	assert_int_equal(s.rate, RATE_UNLIMITED);
+}
+
+/* 9000 sectors above a target of 25600, for minutes, in steps of 5 s; the limiter keeps up, or backing off holds back, or neither. */
+static void starve(struct rate_state *s, const struct rate_tunables *t, uint64_t *now, unsigned minutes, bool held_back, bool keeps_up)
+{
+	struct rate_input in = {
+		.dirty_sectors = 34600, .cache_sectors = 256000, .backing_sectors = 1, .all_backing_sectors = 1, .nr_buckets = 1000,
+		.avail_buckets = 1000, .bucket_sectors = 256, .held_back = held_back,
+	};
+
+	for (unsigned i = 0; i < minutes * 12; i++) {
+		*now += 5 * S;
+		in.now_ns = *now;
+		s->next_ns = keeps_up ? *now : *now - 2 * S;
+		rate_update(s, t, &in);
+	}
+}
+
+static void starvation_raises_the_minimum_in_proportion(void **state)
+{
+	struct rate_tunables t = RATE_TUNABLES_DEFAULT;
+	struct rate_state s = { .rate = 8 };
+	struct rate_input in = { .dirty_sectors = 25600, .cache_sectors = 256000, .backing_sectors = 1, .all_backing_sectors = 1 };
+	uint64_t now = 100 * S;
+
+	t.p_term_inverse = t.i_term_inverse = UINT32_MAX; /* a controller that does nothing */
+	starve(&s, &t, &now, 15, true, false);
+	assert_false(s.starving);
+	assert_int_equal(s.rate, 8);
+	assert_int_equal(s.starved_ns, 0);
+	starve(&s, &t, &now, 1, true, false);
+	assert_true(s.starving);
+	assert_int_equal(s.starved_ns, 55 * S); /* it is more than 15 minutes since the first look at 105 s */
+	assert_in_range(s.rate, 10, 11);	/* 9000 sectors in 900 s */
+	starve(&s, &t, &now, 29, true, false);
+	assert_in_range(s.rate, 29, 30);	/* three quarters of an hour */
+	assert_int_equal(rate_minimum(&s, &t), s.rate);
+	t.maximum = 12;
+	starve(&s, &t, &now, 1, true, false);
+	assert_int_equal(s.rate, 12);
+	assert_int_equal(s.starved_ns, 55 * S + 30 * 60 * S);
+	in.now_ns = now += 5 * S;
+	rate_update(&s, &t, &in); /* on the target */
+	assert_false(s.starving);
+	assert_int_equal(s.rate, 8);
+	starve(&s, &t, &now, 15, true, false);
+	assert_false(s.starving); /* it counts from the beginning */
+	rate_rest(&s);
+	assert_int_equal(s.starved_ns, 55 * S + 30 * 60 * S); /* all in all */
+}
+
+static void only_restraint_starves(void **state)
+{
+	struct rate_tunables t = RATE_TUNABLES_DEFAULT;
+	struct rate_state s = { .rate = 8 };
+	uint64_t now = 100 * S;
+
+	starve(&s, &t, &now, 60, false, false); /* a device that is slower than its writers */
+	assert_false(s.starving);
+	assert_int_equal(s.starved_ns, 0);
+	starve(&s, &t, &now, 1, false, true); /* the limiter */
+	assert_true(s.starving);
+	assert_int_equal(s.starved_ns, 60 * S);
+	rate_rest(&s); /* nothing dirty any more */
+	assert_false(s.starving);
+	starve(&s, &t, &now, 10, false, true);
+	assert_false(s.starving);
+}
+
 /* --- the loop closed: a device that writes back at the given rate, an hour in steps of 10 ms ------------------------------- */
 
 #define STEP_NS (S / 100)
@@ -287,6 +427,10 @@ int main(void)
 		cmocka_unit_test(update_obeys_the_tunables),
 		cmocka_unit_test(update_survives_extremes),
 		cmocka_unit_test(delay_paces_and_clamps),
+		cmocka_unit_test(the_arithmetic_of_the_specification_gives_the_same_rates),
+		cmocka_unit_test(the_maximum_wins),
+		cmocka_unit_test(starvation_raises_the_minimum_in_proportion),
+		cmocka_unit_test(only_restraint_starves),
 		cmocka_unit_test(constant_load_settles_on_the_target),
 		cmocka_unit_test(bursts_average_out),
 		cmocka_unit_test(falling_load_never_runs_away),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The keybuf, and what writeback does when devices fail or writes get in its way (§8; I-9, I-10, I-15, I-20). */
 #include "core/writeback/keybuf.h"
+#include "core/writeback/throttle.h"
 #include "tests/unit/core/test_core_rig.h"
 
 #define WRITES BLK_SIM_OP(BIO_WRITE)
@@ -260,6 +261,239 @@ static void body_rate(struct rig *r)
 	assert_true(wb(r)->sectors_written == 4096);
 }
 
+/* --- the state on disk ------------------------------------------------------------------------------------------------------- */
+
+static enum bdev_state state_on_disk(struct rig *r)
+{
+	struct super s;
+
+	blk_sim_peek_durable(r->backing, SUPER_SECTOR, &s, SUPER_BYTES / SECTOR_BYTES);
+	return super_state(&s);
+}
+
+static void slow_super(struct rig *r, uint64_t extra_ns, int error)
+{
+	blk_sim_clear_faults(r->backing);
+	if (extra_ns || error)
+		blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = WRITES, .sector = SUPER_SECTOR, .nr_sectors = 8,
+									.extra_ns = extra_ns, .error = error });
+}
+
+static bool any_dirty(void *ctx, const struct bkey *k)
+{
+	*(bool *)ctx |= bkey_dirty(k);
+	return true;
+}
+
+static FIBER_FN bool index_has_dirty(struct rig *r)
+{
+	bool dirty = false;
+
+	assert_int_equal(btree_for_each_extent(r->c, r->d->inode, 0, BKEY_OFFSET_MAX, any_dirty, &dirty), 0);
+	return dirty;
+}
+
+struct one_write {
+	struct rig *r;
+	int64_t result;
+	bool done;
+};
+
+static void write_one(void *arg)
+{
+	struct one_write *w = arg;
+
+	w->result = rig_write(w->r, 0, 8, 'a');
+	w->done = true;
+}
+
+static void body_dirty_first(struct rig *r)
+{
+	struct one_write w = { .r = r, .done = false };
+	struct fiber *f;
+
+	assert_int_equal(state_on_disk(r), BDEV_STATE_CLEAN);
+	slow_super(r, 0, -EIO);
+	assert_int_equal(rig_write(r, 0, 8, 'x'), -EIO); /* not said, so not done */
+	assert_false(index_has_dirty(r));
+	slow_super(r, NS_PER_S, 0);
+	f = fiber_spawn("writer", write_one, &w);
+	assert_non_null(f);
+	while (state_on_disk(r) != BDEV_STATE_DIRTY) {
+		assert_false(w.done);
+		fiber_sleep_ns(NS_PER_MS);
+	}
+	fiber_join(f);
+	assert_int_equal(w.result, 8);
+	slow_super(r, 0, 0);
+}
+
+static void body_clean_last(struct rig *r)
+{
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(rig_write(r, i * 24, 8, 'c'), 8);
+	wb(r)->tunables.percent = 0;
+	wb(r)->delay_s = 0;
+	wb(r)->running = true;
+	slow_super(r, 0, -EIO); /* CLEAN cannot be written: then it is not, and is tried again */
+	writeback_wake(r->d);
+	fiber_sleep_ns(2 * NS_PER_S);
+	assert_true(wb(r)->has_dirty);
+	assert_int_equal(state_on_disk(r), BDEV_STATE_DIRTY);
+	slow_super(r, 0, 0);
+	while (state_on_disk(r) != BDEV_STATE_CLEAN)
+		fiber_sleep_ns(NS_PER_MS);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(rig_backing(r, i * 24, 8, true), 'c');
+	assert_false(index_has_dirty(r));
+	assert_true(r->c->journal.durable_seq >= r->c->journal.seq - 1); /* the clean keys, too */
+}
+
+static void busy_writer(void *arg)
+{
+	struct rig *r = arg;
+
+	for (unsigned i = 0; i < 400; i++) {
+		assert_int_equal(rig_write(r, (i * 7 % 100) * 16, 8, 'b'), 8);
+		fiber_sleep_ns((i % 5) * 3 * NS_PER_MS);
+	}
+}
+
+/* I-20, against writers that come and go all the time. */
+static void body_no_dirt_without_has_dirty(struct rig *r)
+{
+	struct fiber *f;
+	unsigned clean = 0;
+
+	wb(r)->tunables.percent = 0;
+	wb(r)->delay_s = 0;
+	wb(r)->running = true;
+	f = fiber_spawn("writer", busy_writer, r);
+	assert_non_null(f);
+	for (unsigned i = 0; i < 3000; i++) {
+		uint64_t generation = wb(r)->dirty_generation;
+
+		if (!wb(r)->has_dirty) {
+			bool dirty = index_has_dirty(r);
+
+			if (!wb(r)->has_dirty && wb(r)->dirty_generation == generation) {
+				assert_false(dirty);
+				clean++;
+			}
+		}
+		fiber_sleep_ns(NS_PER_MS);
+	}
+	fiber_join(f);
+	assert_true(clean > 10);
+}
+
+/* --- what cannot be written back --------------------------------------------------------------------------------------------- */
+
+static void body_stuck(struct rig *r)
+{
+	char text[500] = "";
+	struct printbuf pb = PRINTBUF(text);
+
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	assert_int_equal(rig_write(r, 256, 64, 'b'), 64);
+	assert_int_equal(rig_write(r, 512, 64, 'c'), 64);
+	r->d->io_error_limit = UINT32_MAX;
+	blk_sim_fail_range(r->backing, WRITES, 16 + 256, 64, -EIO);
+	bdev_detach(r->d);
+	fiber_sleep_ns(100 * NS_PER_S);
+	assert_non_null(r->d->set); /* it does not leave its data behind */
+	assert_int_equal(state_on_disk(r), BDEV_STATE_DIRTY);
+	assert_int_equal(wb(r)->dirty_sectors, 64);
+	assert_int_equal(rig_backing(r, 512, 64, true), 'c');
+	failures_to_text(&wb(r)->failed, r->d->data_offset, &pb);
+	assert_string_equal(text, "ranges 1 more 0 bytes 32768\nwrite 131072 32768 Input/output error\n");
+	assert_int_equal(rig_read(r, 256, 64), 'b');
+	blk_sim_clear_faults(r->backing);
+	fiber_sleep_ns(100 * NS_PER_S);
+	assert_null(r->d->set);
+	assert_int_equal(wb(r)->failed.nr, 0);
+	assert_int_equal(rig_backing(r, 256, 64, true), 'b');
+}
+
+static void body_unreadable(struct rig *r)
+{
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	blk_sim_add_fault(r->cache, &(struct blk_sim_fault){ .ops = READS, .count = 2, .error = -EIO });
+	r->c->io_error_limit = 100;
+	assert_int_equal(writeback_flush(r->d), -EIO);
+	assert_int_equal(wb(r)->failed.nr, 1);
+	assert_int_equal(wb(r)->failed.list[0].phase, WRITEBACK_READ);
+	assert_int_equal(wb(r)->failed.list[0].start, 16);
+	assert_int_equal(wb(r)->failed.list[0].end, 80);
+	assert_int_equal(wb(r)->failed.list[0].error, -EIO);
+	assert_int_equal(rig_write(r, 0, 64, 'b'), 64); /* what nobody can read any more is overwritten, and the trouble is over */
+	assert_int_equal(writeback_flush(r->d), 0);
+	wb(r)->running = true;
+	writeback_wake(r->d);
+	fiber_sleep_ns(100 * NS_PER_S);
+	assert_int_equal(wb(r)->failed.nr, 0);
+	assert_int_equal(rig_backing(r, 0, 64, true), 'b');
+}
+
+static void body_flush_failure_is_listed(struct rig *r)
+{
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	rig_fail(r->backing, FLUSHES, 1);
+	assert_int_equal(writeback_flush(r->d), -EIO);
+	assert_int_equal(wb(r)->failed_now.nr + wb(r)->failed.nr, 1);
+	assert_int_equal((wb(r)->failed.nr ? wb(r)->failed : wb(r)->failed_now).list[0].phase, WRITEBACK_FLUSH);
+}
+
+static void impatient(void *arg) { assert_int_equal(writeback_flush(arg), -EINTR); }
+
+static void body_interrupted(struct rig *r)
+{
+	struct fiber *f;
+
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = WRITES, .sector = 16, .nr_sectors = 64, .count = 1, .extra_ns = 100 * NS_PER_S });
+	f = fiber_spawn("flusher", impatient, r->d);
+	assert_non_null(f);
+	fiber_sleep_ns(NS_PER_S);
+	fiber_cancel(f);
+	fiber_join(f);
+	assert_int_equal(wb(r)->flushers, 0);
+	assert_int_equal(wb(r)->dirty_sectors, 64); /* still under way */
+	assert_int_equal(writeback_flush(r->d), 0);
+}
+
+/* --- the controller's clock -------------------------------------------------------------------------------------------------- */
+
+static void body_idle(struct rig *r)
+{
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	fiber_sleep_ns(24 * NS_PER_S); /* the controller's clock began with the attach: at most five rounds */
+	assert_false(wb(r)->rate.at_idle_max);
+	fiber_sleep_ns(16 * NS_PER_S); /* six rounds of 5 s, and the first gc */
+	assert_true(wb(r)->rate.at_idle_max);
+	assert_int_equal(wb(r)->rate.rate, RATE_UNLIMITED);
+	assert_int_equal(rig_read(r, 0, 64), 'a');
+	assert_false(wb(r)->rate.at_idle_max);
+	assert_int_equal(wb(r)->rate.rate, 1);
+	wb(r)->tunables.maximum = 5000;
+	fiber_sleep_ns(40 * NS_PER_S);
+	assert_true(wb(r)->rate.at_idle_max);
+	assert_int_equal(wb(r)->rate.rate, 5000);
+}
+
+static void body_period(struct rig *r)
+{
+	wb(r)->tunables.update_seconds = 60;
+	throttle_restart(r->d);
+	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
+	fiber_sleep_ns(50 * NS_PER_S);
+	assert_int_equal(wb(r)->rate.target, 0); /* not computed yet */
+	wb(r)->tunables.update_seconds = 1;
+	throttle_restart(r->d);
+	fiber_sleep_ns(3 * NS_PER_S / 2);
+	assert_int_equal(wb(r)->rate.target, RIG_CACHE_SECTORS / 10);
+}
+
 #define RUN(body) \
 	for (uint64_t seed = 0; seed < 20; seed++) \
 	rig_run(seed, CACHE_MODE_WRITEBACK, body)
@@ -272,6 +506,15 @@ static void without_a_flush_nothing_is_clean(void **state) { RUN(body_flush_erro
 static void writes_do_not_overtake_writeback(void **state) { RUN(body_write_overtakes_nothing); }
 static void detaching_writes_everything_back(void **state) { RUN(body_detach); }
 static void the_rate_is_kept(void **state) { RUN(body_rate); }
+static void DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged(void **state) { RUN(body_dirty_first); } /* R1.6 */
+static void CLEAN_comes_after_data_flush_and_journal(void **state) { RUN(body_clean_last); } /* R8.2 */
+static void without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
+static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
+static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
+static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
+static void waiting_for_a_flush_can_be_interrupted(void **state) { RUN(body_interrupted); }
+static void an_idle_set_writes_back_without_limit(void **state) { RUN(body_idle); }
+static void a_new_period_of_the_controller_holds_at_once(void **state) { RUN(body_period); }
 
 int main(void)
 {
@@ -288,6 +531,15 @@ int main(void)
 		TEST(writes_do_not_overtake_writeback),
 		TEST(detaching_writes_everything_back),
 		TEST(the_rate_is_kept),
+		TEST(DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged),
+		TEST(CLEAN_comes_after_data_flush_and_journal),
+		TEST(without_has_dirty_the_index_has_no_dirty_key),
+		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
+		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
+		TEST(what_could_not_be_flushed_is_listed),
+		TEST(waiting_for_a_flush_can_be_interrupted),
+		TEST(an_idle_set_writes_back_without_limit),
+		TEST(a_new_period_of_the_controller_holds_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
