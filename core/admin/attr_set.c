@@ -214,6 +214,27 @@ static int store_sync(const struct attr_object *o, const struct attr_value *v, s
 	return bcf_set_find(b, uuid) == c ? blk_flush(c->cache) : -ENODEV;
 }
 
+static int64_t get_io_disable(const struct attr_object *o, const struct attr *a)
+{
+	return o->c->io_blocked || o->c->io_disable;
+}
+
+/* The kernel's fibers end then and do not come back; ours rest. A set that has failed stays so. */
+static int store_io_disable(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d;
+
+	if (!v->number && o->c->io_disable) {
+		pr(why, "the set has failed, and only a restart helps: %s", o->c->error);
+		return -EROFS;
+	}
+	o->c->io_blocked = v->number;
+	list_for_each(d, &o->b->bdevs, link)
+		if (d->set == o->c)
+			writeback_wake(d);
+	return 0;
+}
+
 /* The number is in pages; nodes are what can be freed. */
 static int store_prune_cache(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
@@ -440,6 +461,8 @@ static const struct attr internal_attrs[] = {
 	ATTR_ACTION("trigger_gc", ATTR_IN_ANY, store_trigger_gc, "start gc soon"),
 	{ .name = "prune_cache", .help = "free about this many pages of index nodes", .mode = 0200, .input = ATTR_IN_U, .max = UINT64_MAX,
 	  .store = store_prune_cache },
+	{ .name = "io_disable", .help = "1: every request of the set's devices fails with EIO, and writeback rests", .mode = 0644, .input = ATTR_IN_B,
+	  .keep = ATTR_KEEP_STATE, .get = get_io_disable, .store = store_io_disable },
 	TUNE_B("btree_shrinker_disabled", shrinker_disabled, 0, "1: prune_cache does nothing"),
 	TUNE_B("verify", verify_nodes, 0, "read every written index node back and compare (for tests; slow)"),
 	TUNE_B("key_merging_disabled", key_merging_disabled, 0, "index keys that continue each other stay apart (for tests)"),

@@ -27,6 +27,8 @@ int request_begin(struct bdev *d, bool write)
 	c = d->set;
 	if (d->io_disable)
 		return -EIO;
+	if (c && c->io_blocked)
+		return -EIO;
 	if (c && c->io_disable && (write || bdev_is_flash(d) || d->writeback.has_dirty))
 		return -EIO;
 	bdev_get(d); /* from here on d->set stays what it is; an attach waits for us (R1.4) */

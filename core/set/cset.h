@@ -34,6 +34,7 @@ struct cset {
 	bool stopper_reserved;	/* a stack for the stopper: stopping never fails */
 	enum cset_state state;
 	bool io_disable;	/* failed: all metadata writes and all requests refuse */
+	bool io_blocked;	/* internal/io_disable: requests fail and writeback rests until the user takes it back */
 	bool unregistering;	/* stop, but detach the devices first */
 	char error[256];	/* why it failed; "" = it has not */
 	bool restored;		/* has its saved settings (admin/tunables.h) */

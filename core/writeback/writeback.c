@@ -201,6 +201,8 @@ static bool has_work(const struct bdev *d)
 		return false;
 	if (d->set->io_disable)
 		return d->detaching && !w->has_dirty && !w->dirty_writers;
+	if (d->set->io_blocked)
+		return false;
 	return d->detaching || (w->has_dirty && (w->running || w->flushers));
 }
 
@@ -370,7 +372,7 @@ int writeback_flush(struct bdev *d)
 	while (w->has_dirty && w->dirty_sectors && !r) {
 		if (w->stopping || w->detach_done || !d->set)
 			r = -ENOTCONN;
-		else if (d->io_disable || d->set->io_disable || w->failures >= failures + FLUSH_FAILURES_MAX)
+		else if (d->io_disable || d->set->io_disable || d->set->io_blocked || w->failures >= failures + FLUSH_FAILURES_MAX)
 			r = -EIO;
 		else
 			r = wait_queue_wait_interruptible(&w->idle);

@@ -164,6 +164,40 @@ static void panic_aborts_at_once(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static void body_blocked(struct rig *r)
+{
+	struct writeback *w = &r->d->writeback;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/internal", r->c->uuid_text);
+	store(r, "dev0", "writeback_delay", "0");
+	store(r, "dev0", "writeback_percent", "0");
+	assert_int_equal(rig_write(r, 0, 8, 'a'), 8);
+	store(r, path, "io_disable", "1");
+	store(r, path, "io_disable", "1"); /* repeating is fine */
+	store(r, "dev0", "writeback_running", "1");
+	assert_int_equal(rig_write(r, 0, 8, 'b'), -EIO);
+	assert_int_equal(rig_read(r, 0, 8), -EIO);
+	assert_int_equal(bcf_flush(r->d), -EIO);
+	assert_int_equal(bcf_ctl_store(r->bcf, "dev0/flush", "1", 1), -EIO); /* and does not wait for ever */
+	rig_settle();
+	assert_int_equal(w->dirty_sectors, 8);
+	assert_false(r->c->io_disable);
+	store(r, path, "io_disable", "0");
+	assert_int_equal(rig_read(r, 0, 8), 'a');
+	rig_settle();
+	assert_int_equal(w->dirty_sectors, 0); /* writeback goes on */
+	cset_error(r->c, "a test");
+	snprintf(path, sizeof(path), "%s/internal/io_disable", r->c->uuid_text);
+	assert_int_equal(bcf_ctl_store(r->bcf, path, "0", 1), -EROFS);
+}
+
+static void io_disable_of_a_set_can_be_taken_back_but_not_that_of_a_failed_one(void **state)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	rig_run(1, CACHE_MODE_WRITEBACK, body_blocked);
+}
+
 /* --- devices whose set, or whose own disk, fails -------------------------------------------------------------------------- */
 
 static void body_auto(struct rig *r)
@@ -222,6 +256,7 @@ int main(void)
 		TEST(a_set_of_several_caches_is_refused),
 		TEST(errors_fade_by_half_with_the_halflife_and_never_without),
 		TEST(panic_aborts_at_once),
+		TEST(io_disable_of_a_set_can_be_taken_back_but_not_that_of_a_failed_one),
 		TEST(a_clean_device_follows_its_policy_when_its_set_fails),
 		TEST(a_backing_device_is_given_up_at_its_limit),
 	};
