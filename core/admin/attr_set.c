@@ -185,6 +185,7 @@ static int store_clear_stats(const struct attr_object *o, const struct attr_valu
 	stats_clear(&o->c->stats);
 	histogram_clear(&o->c->wait_bucket);
 	histogram_clear(&o->c->wait_journal);
+	histogram_clear(&o->c->journal.entry_latency);
 	o->c->writeback_keys_done = o->c->writeback_keys_failed = 0;
 	return 0;
 }
@@ -353,6 +354,12 @@ static int show_journal(const struct attr_object *o, struct printbuf *out)
 
 	pr(out, "seq %llu\nlast_seq %llu\nbuckets %u\nfree_buckets %u\npins %llu\n", (unsigned long long)j->seq,
 	   (unsigned long long)j->oldest_seq, j->nr_buckets, journal_free_buckets(j), (unsigned long long)journal_active_entries(j));
+	pr(out, "entries %llu\nentry_bytes %llu\nfill_percent %llu\ndiscards %llu\n", (unsigned long long)j->nr_entries,
+	   (unsigned long long)j->nr_bytes, (unsigned long long)(j->nr_bytes ? 100 * j->nr_bytes_used / j->nr_bytes : 0),
+	   (unsigned long long)j->nr_discards);
+	pr(out, "skipped_keys %llu\n", (unsigned long long)j->skipped_keys);
+	histogram_header_text(out);
+	histogram_to_text(out, "entry_latency", &j->entry_latency);
 	return 0;
 }
 

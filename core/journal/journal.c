@@ -258,7 +258,7 @@ static int write_open_entry(struct journal *j)
 	struct journal_buffer *b = &j->buf[j->open_buf];
 	struct jset *e = b->jset;
 	uint32_t blocks = blocks_of(j, jset_bytes(e)), block_bytes = geometry_block_bytes(&c->g);
-	uint64_t sector, seq = j->seq, last_seq;
+	uint64_t sector, seq = j->seq, last_seq, begin_ns = engine_now_ns();
 	int r;
 
 	no_yield_begin();
@@ -288,6 +288,8 @@ static int write_open_entry(struct journal *j)
 				  (unsigned long long)sector, c->cache->path, strerror(-r));
 	j->nr_entries++;
 	j->nr_bytes += (uint64_t)blocks * block_bytes;
+	j->nr_bytes_used += jset_bytes(e);
+	histogram_add(&j->entry_latency, engine_now_ns() - begin_ns);
 	c->meta_sectors_written += (uint64_t)blocks * c->g.block_sectors;
 	j->durable_seq = seq;
 	j->durable_last_seq = last_seq;
@@ -323,6 +325,10 @@ static bool writer_step(struct journal *j)
 		wake_all(&j->space);
 		return true;
 	}
+	if (journal_discard_in_the_way(j)) {
+		wait_queue_wait(&j->work);
+		return true;
+	}
 	if (!journal_make_room(j) || j->buf[j->open_buf].dirty)
 		return true;
 	if (journal_has_place(j, 1, JOURNAL_PUBLISH))
@@ -337,6 +343,7 @@ static void writer(void *arg)
 	struct journal *j = arg;
 
 	for (;;) {
+		journal_discard(j);
 		if (writer_step(j))
 			continue;
 		if (j->stopping || j->c->io_disable)
@@ -345,6 +352,8 @@ static void writer(void *arg)
 	}
 	wake_all(&j->durable);
 	wake_all(&j->space);
+	while (j->discard_busy)
+		wait_queue_wait(&j->work);
 }
 
 int journal_start(struct cset *c)

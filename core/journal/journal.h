@@ -15,6 +15,9 @@
  * is what is missing. In normal running one more bucket is kept free: entries without keys may use it, so that the allocator can make progress
  * while operations that wait for buckets hold the oldest pins, and recovery after a crash finds room for its own entries (R6.3).
  * The open entry takes keys only while a place for it is guaranteed.
+ * With discard on, the device is told of journal buckets that nobody needs any more, one at a time. Advice only: never one of the next buckets
+ * that entries may need soon, so that nobody waits for it in normal running; and when the ring gets to a bucket before its turn came, it is
+ * simply overwritten. A bucket under discard is not free: what is written there meanwhile could be lost.
  * An operation between append and insert may need entries without keys to get on (a new root, priorities for a bucket), and until it is done
  * its pin keeps the ring from moving. So only as many such operations are let in as the ring has room for (max_operations); that matters
  * for tiny journals only.
@@ -23,7 +26,8 @@
  *
  * Waiting: journal_append() waits for space: it needs node writes and journal writes, never a structural lock (R0.6).
  */
-#include "core/engine/sync.h"
+#include "core/admin/histogram.h"
+#include "core/io/blk.h"
 #include "formats/geometry.h"
 #include "formats/jset.h"
 
@@ -60,10 +64,13 @@ struct journal {
 
 	uint32_t nr_buckets;	/* of the journal */
 	uint32_t first_bucket;
-	uint64_t *bucket_seq;	/* newest entry in each journal bucket, 0 = none needed */
+	uint64_t *bucket_seq;	/* newest entry in each journal bucket, 0 = none, or discarded */
 	uint32_t cur;		/* index of the bucket being filled */
 	uint32_t blocks_free;	/* left in it, the publishing block included */
 	uint32_t blocks_per_bucket;
+	struct bio discard_bio;
+	uint32_t discarding;	/* index of the bucket, while discard_busy */
+	bool discard_busy;
 	bool reserve;		/* running: keep a spare bucket for meta entries and the next recovery */
 
 	struct wait_queue space;   /* for room in the open entry or the ring */
@@ -82,7 +89,9 @@ struct journal {
 	size_t nr_found, cap_found;
 	uint64_t replayed_keys, skipped_keys, replayed_entries;
 
-	uint64_t nr_reclaim, nr_reclaimed_buckets, nr_flush_write, nr_entries, nr_bytes;
+	uint64_t nr_reclaim, nr_reclaimed_buckets, nr_flush_write, nr_discards, nr_entries, nr_bytes;
+	uint64_t nr_bytes_used;		/* of nr_bytes, without the padding to whole blocks */
+	struct histogram entry_latency; /* from submission to durable */
 };
 
 MUST_CHECK int journal_init(struct cset *c);
@@ -151,6 +160,10 @@ enum journal_kind { JOURNAL_KEYS, JOURNAL_META, JOURNAL_PUBLISH };
 bool journal_has_place(const struct journal *j, uint32_t nr_blocks, enum journal_kind kind);
 /* Take the place: returns the sector, advancing to the next bucket if need be. */
 uint64_t journal_take_place(struct journal *j, uint32_t nr_blocks);
+/* Start the next discard, if one is due. It ends with a wake-up of the writer. */
+void journal_discard(struct journal *j);
+/* Is the bucket under discard one that the next entries need? Then it is to be waited for: there is nothing else that could make room. */
+bool journal_discard_in_the_way(const struct journal *j);
 /*
  * Get closer to having a place for keys: write leaves that hold the oldest entries. True: oldest_seq in memory is now far enough, publishing it will
  * free the next bucket. For the writer fiber.

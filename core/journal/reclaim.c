@@ -2,6 +2,7 @@
 /* The ring of journal buckets: which may be overwritten, and how to get there. The rules are in journal.h. */
 #include "core/journal/journal.h"
 #include "core/set/cset.h"
+#include "core/space/discard.h"
 
 static uint32_t next_index(const struct journal *j, uint32_t i) { return i + 1 < j->nr_buckets ? i + 1 : 0; }
 
@@ -11,7 +12,7 @@ static uint32_t free_buckets(const struct journal *j)
 	uint32_t n = 0;
 
 	for (uint32_t i = next_index(j, j->cur); i != j->cur; i = next_index(j, i), n++)
-		if (j->bucket_seq[i] >= j->durable_last_seq && j->bucket_seq[i])
+		if ((j->bucket_seq[i] >= j->durable_last_seq && j->bucket_seq[i]) || (j->discard_busy && i == j->discarding))
 			break;
 	return n;
 }
@@ -70,6 +71,58 @@ uint64_t journal_take_place(struct journal *j, uint32_t nr_blocks)
 	j->blocks_free -= nr_blocks;
 	return sector;
 }
+
+/* --- discarding ---------------------------------------------------------------------------------------------------------- */
+
+static void discard_done(struct bio *bio)
+{
+	struct journal *j = container_of(bio, struct journal, discard_bio);
+
+	j->discard_busy = false;
+	if (bio->error)
+		discard_failed(j->c, j->first_bucket + j->discarding, bio->error);
+	wake_all(&j->work);
+}
+
+static void discard_start(struct journal *j, uint32_t i)
+{
+	struct geometry *g = &j->c->g;
+
+	j->discard_busy = true;
+	j->discarding = i;
+	j->bucket_seq[i] = 0; /* not again before it was used again */
+	j->nr_discards++;
+	bio_init(&j->discard_bio, j->c->cache, BIO_DISCARD, geometry_sector(g, j->first_bucket + i), NULL, g->bucket_sectors, 0, discard_done);
+	blk_submit(&j->discard_bio);
+}
+
+/*
+ * Only buckets that are free by the newest durable entry (R6.4), and only behind those that keys may take: what the open entry was promised
+ * stays free, the reserve too (R6.3).
+ */
+void journal_discard(struct journal *j)
+{
+	uint32_t i = j->cur, spared = buckets_wanted(j, JOURNAL_KEYS);
+
+	if (j->discard_busy || j->stopping || j->c->io_disable || !super_discard(j->c->super) || !j->c->cache->can_discard)
+		return;
+	for (uint32_t n = free_buckets(j); n; n--) {
+		i = next_index(j, i);
+		if (spared)
+			spared--;
+		else if (j->bucket_seq[i]) {
+			discard_start(j, i);
+			return;
+		}
+	}
+}
+
+bool journal_discard_in_the_way(const struct journal *j)
+{
+	return j->discard_busy && (j->discarding + j->nr_buckets - j->cur) % j->nr_buckets <= buckets_wanted(j, JOURNAL_KEYS);
+}
+
+/* --- making room --------------------------------------------------------------------------------------------------------- */
 
 bool journal_make_room(struct journal *j)
 {

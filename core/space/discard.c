@@ -9,7 +9,7 @@
 
 #define ERROR_LOG_NS (60 * NS_PER_S)
 
-static void log_error_seldom(struct cset *c, uint32_t b, int error)
+void discard_failed(struct cset *c, uint32_t b, int error)
 {
 	struct alloc *a = &c->alloc;
 	uint64_t now = engine_now_ns();
@@ -29,7 +29,7 @@ static void discarded(struct bio *bio)
 	d->busy = false;
 	c->alloc.nr_discarding--;
 	if (bio->error)
-		log_error_seldom(c, d->bucket, bio->error);
+		discard_failed(c, d->bucket, bio->error);
 	if (!alloc_push_free(c, d->bucket)) /* its place went to one that was needed sooner: it is just an empty bucket */
 		bucket_unpin(cset_bucket(c, d->bucket));
 	alloc_wake(c);
