@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Control files of devices: dev<N>/ and stats_* (control-files.md §4, §5, §10.5). */
 #include "core/admin/attr.h"
+#include "core/admin/ctl.h"
+#include "core/set/volume.h"
 #include "core/writeback/batch.h"
 #include "core/writeback/throttle.h"
 
@@ -103,12 +105,12 @@ static int store_label(const struct attr_object *o, const struct attr_value *v, 
 
 /* --- actions ------------------------------------------------------------------------------------------------------------- */
 
-static struct bdev *find_backing(struct bcf *b, const uint8_t uuid[16])
+static struct bdev *find_device(struct bcf *b, const uint8_t uuid[16], bool flash)
 {
 	struct bdev *d;
 
 	list_for_each(d, &b->bdevs, link)
-		if (d->super && !d->closing && !memcmp(d->super->uuid, uuid, 16))
+		if (ctl_bdev_visible(d) && bdev_is_flash(d) == flash && !memcmp(attr_bdev_uuid(d), uuid, 16))
 			return d;
 	return NULL;
 }
@@ -120,12 +122,13 @@ static struct bdev *find_backing(struct bcf *b, const uint8_t uuid[16])
 static FIBER_FN struct bdev *admin_begin(const struct attr_object *o)
 {
 	struct bcf *b = o->b;
+	bool flash = bdev_is_flash(o->d);
 	struct bdev *d;
 	uint8_t uuid[16];
 
-	memcpy(uuid, o->d->super->uuid, sizeof(uuid));
+	memcpy(uuid, attr_bdev_uuid(o->d), sizeof(uuid));
 	fmutex_lock(&b->admin);
-	d = b->stopping ? NULL : find_backing(b, uuid);
+	d = b->stopping ? NULL : find_device(b, uuid, flash);
 	if (d)
 		bdev_hold(d);
 	else
@@ -239,6 +242,33 @@ static int store_flush(const struct attr_object *o, const struct attr_value *v, 
 	bdev_release(d);
 	if (r == -ENOTCONN)
 		pr(why, "the device is not attached to a cache set");
+	return r;
+}
+
+/* --- volumes ------------------------------------------------------------------------------------------------------------- */
+
+static int store_volume_size(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = admin_begin(o);
+	int r;
+
+	if (!d)
+		return -ENODEV;
+	r = volume_resize(d, v->number, why);
+	admin_end(d);
+	return r;
+}
+
+static int store_volume_unregister(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	size_t len = v->len_bytes && v->text[v->len_bytes - 1] == '\n' ? v->len_bytes - 1 : v->len_bytes;
+	struct bdev *d = admin_begin(o);
+	int r;
+
+	if (!d)
+		return -ENODEV;
+	r = volume_remove(d, len == strlen("force") && !memcmp(v->text, "force", len), why);
+	admin_end(d);
 	return r;
 }
 
@@ -487,8 +517,9 @@ const struct attr_table attr_bdev_table = ATTR_TABLE(bdev_attrs);
 static const struct attr volume_attrs[] = {
 	{ .name = "label", .help = "name of the volume, at most 32 bytes; kept by the cache set", .mode = 0644, .input = ATTR_IN_LABEL,
 	  .keep = ATTR_KEEP_SHOWN, .show = show_label, .store = store_label },
-	/* TODO(issue 3): 0644, with unregister and flash_vol_create */
-	ATTR_RO(ATTR_HR, "size", get_size, "capacity"),
+	{ .name = "size", .help = "capacity; what a smaller one cuts off is gone", .mode = 0644, .input = ATTR_IN_H, .format = ATTR_HR,
+	  .keep = ATTR_KEEP_STATE, .get = get_size, .store = store_volume_size },
+	ATTR_ACTION("unregister", ATTR_IN_ANY, store_volume_unregister, "destroy the volume and its data; while it is open only with the text force"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "exact capacity"),
 	ATTR_RO_FIELD(ATTR_DEC, "open_count", ATTR_BDEV_FIELD(opens), "open handles of the data file"),
 	ATTR_RO_TEXT("stat", show_stat, "the 17 fields of a block device's stat file"),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Control files of cache sets: <set-uuid>/ and <set-uuid>/internal/ (control-files.md §6, §7, §10.7). */
 #include "core/admin/attr.h"
+#include "core/set/volume.h"
 
 static const char *const errors_words[] = { "unregister", "panic", NULL };
 
@@ -171,6 +172,20 @@ static int store_stop(const struct attr_object *o, const struct attr_value *v, s
 {
 	cset_stop(o->c, false);
 	return 0;
+}
+
+static int store_flash_vol_create(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bcf *b = o->b;
+	int r = -EINTR;
+
+	fmutex_lock(&b->admin);
+	if (b->stopping)
+		pr(why, "shutting down");
+	else
+		r = volume_create(o->c, v->number, why);
+	fmutex_unlock(&b->admin);
+	return r;
 }
 
 static int store_unregister(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
@@ -427,6 +442,7 @@ static const struct attr set_attrs[] = {
 	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, writeback_keys_* and internal/latency"),
 	ATTR_ACTION("gc_wait", ATTR_IN_ANY, store_gc_wait, "run gc and wait for it"),
 	ATTR_ACTION("sync", ATTR_IN_ANY, store_sync, "write and flush the journal"),
+	ATTR_ACTION("flash_vol_create", ATTR_IN_H, store_flash_vol_create, "make a volume of this size, with a random uuid, that lives in the cache alone"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "stop the set and its devices; dirty data stays in the cache"),
 	ATTR_ACTION("unregister", ATTR_IN_ANY, store_unregister, "write back and detach all devices, then close the set"),
 };

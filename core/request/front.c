@@ -6,6 +6,9 @@
  * at its two edges, puts the bytes in and writes them all, under one hold of the range lock, so that writers of neighbouring bytes in
  * one block do not undo each other (I-25). Block = the set's block while there is one, else a sector. The ends of the device
  * need not lie on block boundaries: a last, shorter "block" is written as it is.
+ *
+ * A volume may be resized while a request waits to be let in, and not while it is in. So each request looks at the size twice: first for a quick
+ * answer, and after request_begin() for the right one.
  */
 #include "core/request/request.h"
 #include "core/set/bdev.h"
@@ -68,19 +71,28 @@ static int read_bytes(struct bdev *d, void *buf, size_t len, uint64_t offset, co
 	return r;
 }
 
+/* How much of the range lies on the device, as it is now. */
+static uint64_t bytes_on_device(const struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	uint64_t size = bcf_dev_size_bytes(d);
+
+	return offset_bytes >= size ? 0 : min(len_bytes, size - offset_bytes);
+}
+
 int64_t bcf_read(struct bdev *d, void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
 {
-	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
 	enum io_path path = PATH_READ_BYPASS;
+	uint64_t begin_ns;
 	int r;
 
-	if (offset_bytes >= size || !len_bytes)
+	if (!bytes_on_device(d, offset_bytes, len_bytes))
 		return 0;
-	len_bytes = (size_t)min((uint64_t)len_bytes, size - offset_bytes);
 	begin_ns = account_begin(&d->account, IO_KIND_READ);
 	r = request_begin(d, false);
 	if (!r) {
-		r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY, &path);
+		len_bytes = (size_t)bytes_on_device(d, offset_bytes, len_bytes);
+		if (len_bytes)
+			r = read_bytes(d, buf, len_bytes, offset_bytes, io ? io : &NOBODY, &path);
 		request_end(d);
 	}
 	account_end(&d->account, path, len_bytes, begin_ns, r < 0); /* no wait since request_end(): d is still there */
@@ -124,15 +136,12 @@ static int write_edges(struct bdev *d, const struct span *s, const void *buf, si
 }
 
 /* One write under one hold of the range. Waits for the range before anything else. */
-static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io, enum io_path *path)
+static int write_in(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io, enum io_path *path)
 {
-	int r = request_begin(d, true);
+	struct span s = span_of(d, offset, len);
 	struct range range;
-	struct span s;
+	int r;
 
-	if (r < 0)
-		return r;
-	s = span_of(d, offset, len);
 	range_acquire(&d->ranges, &range, s.start, s.end);
 	if (d->io_disable)
 		r = -EIO; /* it failed while we waited */
@@ -141,17 +150,28 @@ static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t off
 	else
 		r = write_edges(d, &s, buf, len, io, path);
 	range_release(&d->ranges, &range);
+	return r;
+}
+
+/* -ENOSPC: not all of it lies on the device. */
+static int write_bytes(struct bdev *d, const void *buf, size_t len, uint64_t offset, const struct bcf_io *io, enum io_path *path)
+{
+	int r = request_begin(d, true);
+
+	if (r < 0)
+		return r;
+	r = bytes_on_device(d, offset, len) < len ? -ENOSPC : write_in(d, buf, len, offset, io, path);
 	request_end(d);
 	return r;
 }
 
 int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t offset_bytes, const struct bcf_io *io)
 {
-	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
 	enum io_path path = PATH_WRITE_AROUND;
+	uint64_t begin_ns;
 	int r;
 
-	if (offset_bytes > size || len_bytes > size - offset_bytes)
+	if (bytes_on_device(d, offset_bytes, len_bytes) < len_bytes || offset_bytes > bcf_dev_size_bytes(d))
 		return -ENOSPC;
 	if (!len_bytes)
 		return 0;
@@ -163,16 +183,41 @@ int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t of
 
 /* --- zero, flush ----------------------------------------------------------------------------------------------------------- */
 
-static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
+static int zero_in(struct bdev *d, uint64_t start, uint64_t end)
 {
-	int r = request_begin(d, true);
 	struct range range;
+	int r;
 
-	if (r < 0)
-		return r;
 	range_acquire(&d->ranges, &range, start, end);
 	r = d->io_disable ? -EIO : request_zero(d, start, end);
 	range_release(&d->ranges, &range);
+	return r;
+}
+
+/* What lies behind the end is zero. */
+static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
+{
+	int r = request_begin(d, true);
+
+	if (r < 0)
+		return r;
+	end = min(end, d->data_offset + d->nr_sectors);
+	if (start < end)
+		r = zero_in(d, start, end);
+	request_end(d);
+	return r;
+}
+
+static int zero_edge(struct bdev *d, size_t len_bytes, uint64_t offset_bytes)
+{
+	int r = request_begin(d, true);
+	enum io_path path;
+
+	if (r < 0)
+		return r;
+	len_bytes = (size_t)bytes_on_device(d, offset_bytes, len_bytes);
+	if (len_bytes)
+		r = write_in(d, NULL, len_bytes, offset_bytes, &NOBODY, &path);
 	request_end(d);
 	return r;
 }
@@ -185,30 +230,29 @@ static int zero_bytes(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
 	uint64_t base = d->data_offset * SECTOR_BYTES, end_bytes = offset_bytes + len_bytes, from, to;
 	struct span s = span_of(d, offset_bytes, len_bytes);
-	enum io_path path;
 	int r = 0;
 
 	if (s.inner_start >= s.inner_end)
-		return write_bytes(d, NULL, (size_t)len_bytes, offset_bytes, &NOBODY, &path);
+		return zero_edge(d, (size_t)len_bytes, offset_bytes);
 	from = s.inner_start * SECTOR_BYTES - base;
 	to = s.inner_end * SECTOR_BYTES - base;
 	if (offset_bytes < from)
-		r = write_bytes(d, NULL, (size_t)(from - offset_bytes), offset_bytes, &NOBODY, &path);
+		r = zero_edge(d, (size_t)(from - offset_bytes), offset_bytes);
 	for (uint64_t at = s.inner_start; !r && at < s.inner_end; at += REQUEST_ZERO_SECTORS)
 		r = zero_blocks(d, at, min(at + REQUEST_ZERO_SECTORS, s.inner_end));
 	if (!r && to < end_bytes)
-		r = write_bytes(d, NULL, (size_t)(end_bytes - to), to, &NOBODY, &path);
+		r = zero_edge(d, (size_t)(end_bytes - to), to);
 	return r;
 }
 
 int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
-	uint64_t size = bcf_dev_size_bytes(d), begin_ns;
+	uint64_t begin_ns;
 	int r;
 
-	if (offset_bytes >= size || !len_bytes)
+	len_bytes = bytes_on_device(d, offset_bytes, len_bytes);
+	if (!len_bytes)
 		return 0;
-	len_bytes = min(len_bytes, size - offset_bytes);
 	begin_ns = account_begin(&d->account, IO_KIND_ZERO);
 	r = zero_bytes(d, offset_bytes, len_bytes);
 	account_end(&d->account, PATH_ZERO, len_bytes, begin_ns, r < 0);

@@ -7,20 +7,6 @@
 
 static uint64_t now_s32(void) { return engine_real_s() & UINT32_MAX; }
 
-/* New requests wait, and those in flight have ended: the device's relation to its set may change. */
-static void quiesce(struct bdev *d)
-{
-	d->quiesce = true;
-	while (d->count)
-		wait_queue_wait(&d->count_zero);
-}
-
-static void unquiesce(struct bdev *d)
-{
-	d->quiesce = false;
-	wake_all(&d->quiesced);
-}
-
 static bool uuid_attached(const struct cset *c, const uint8_t uuid[16])
 {
 	int slot = uuid_slot_find(c, uuid);
@@ -167,9 +153,9 @@ int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printb
 	/* A pass-through write in flight could otherwise land behind a miss that already caches the old data (R1.4). */
 	cset_hold(c);
 	bdev_hold(d);
-	quiesce(d);
+	bdev_quiesce(d);
 	r = join(d, c, why);
-	unquiesce(d);
+	bdev_unquiesce(d);
 	cset_release(c);
 	bdev_release(d);
 	if (r < 0)
@@ -214,7 +200,7 @@ void bdev_detach_finish(struct bdev *d)
 	struct range all;
 	int r;
 
-	quiesce(d);
+	bdev_quiesce(d);
 	range_acquire(&d->ranges, &all, 0, UINT64_MAX); /* a swap that goes on would meet the purge of the slot */
 	r = leave_on_disk(d, c);
 	if (r < 0) { /* on disk it still belongs to the set: old copies would hide what is written past the cache */
@@ -228,6 +214,6 @@ void bdev_detach_finish(struct bdev *d)
 	range_release(&d->ranges, &all);
 	slot_left(c, slot);
 	log_info("caching disabled for %s ('%s')", d->name, d->backing->path);
-	unquiesce(d);
+	bdev_unquiesce(d);
 	bcf_devices_changed(d->bcf);
 }

@@ -65,7 +65,7 @@ int bdev_new_flash(struct cset *c, uint32_t slot, struct bdev **ret)
 	const struct uuid_entry *u = &c->uuids[slot];
 	struct bdev *d;
 
-	if (u->sectors < c->g.block_sectors || u->sectors > BKEY_OFFSET_MAX >> SECTOR_SHIFT)
+	if (u->sectors < c->g.block_sectors || u->sectors > VOLUME_SECTORS_MAX)
 		return -EUCLEAN;
 	d = bdev_alloc(c->bcf);
 	if (!d)
@@ -188,6 +188,20 @@ void bdev_put(struct bdev *d)
 		wake_all(&d->count_zero);
 }
 
+void bdev_quiesce(struct bdev *d)
+{
+	assert(!d->quiesce);
+	d->quiesce = true;
+	while (d->count)
+		wait_queue_wait(&d->count_zero);
+}
+
+void bdev_unquiesce(struct bdev *d)
+{
+	d->quiesce = false;
+	wake_all(&d->quiesced);
+}
+
 void bdev_hold(struct bdev *d) { d->holds++; }
 
 void bdev_release(struct bdev *d)
@@ -247,8 +261,10 @@ static void stopper(void *arg)
 	writeback_stop(d);
 	while (d->count)
 		wait_queue_wait(&d->count_zero);
-	if (d->set)
+	if (d->set) { /* a removed volume has none: its slot may have a new owner */
+		assert(d->set->devices[d->inode] == d);
 		d->set->devices[d->inode] = NULL;
+	}
 	log_info("%s stopped", d->name);
 	bdev_free(d);
 	bcf_devices_changed(b);

@@ -9,6 +9,8 @@
  *        │            └──(forced `running`: superblock STALE first)──> running, no cache                 │
  *        └─(state NONE/STALE)──> running, no cache ──attach──> cached + running                           stop: closing ──> gone
  *
+ * A volume lives from flash_vol_create, or the start of its set, to its removal or the set's end (volume.h).
+ *
  * References: `count` are requests in flight; `opens` are handles of the data file; `holds` are control operations. A closing device goes away
  * when all are zero.
  */
@@ -27,7 +29,7 @@ struct cset;
 struct bdev {
 	struct list link;	  /* bcf->bdevs */
 	struct bcf *bcf;
-	struct cset *set;	  /* NULL: not attached */
+	struct cset *set;	  /* NULL: not attached; or a removed volume that somebody has open. Else set->devices[inode] is us */
 	struct blkdev *backing;	  /* NULL: flash-only volume */
 	struct flush_group backing_flush;
 	uint64_t backing_writes;  /* writes and zeroings of data that have completed, well or not; starts at 1: an earlier life may have written */
@@ -48,7 +50,7 @@ struct bdev {
 	unsigned opens;
 	unsigned pass_through;	  /* requests in flight that do not know the cache (R1.4) */
 	bool restored;		  /* has its saved settings (admin/tunables.h) */
-	bool quiesce;		  /* attach in progress: new requests wait */
+	bool quiesce;		  /* attach, detach or resize in progress: new requests wait */
 	struct wait_queue quiesced;
 
 	struct range_lock ranges;
@@ -70,6 +72,8 @@ struct bdev {
 	unsigned fills_in_flight;
 	struct wait_queue fills_zero;
 };
+
+#define VOLUME_SECTORS_MAX (BKEY_OFFSET_MAX >> SECTOR_SHIFT)
 
 static inline bool bdev_is_flash(const struct bdev *d) { return !d->backing; }
 static inline enum cache_mode bdev_cache_mode(const struct bdev *d)
@@ -118,6 +122,12 @@ void bdev_io_error(struct bdev *d, const char *what, int error);
 /* Keep the object while a control operation may yield; it can still be stopped, detached and so on meanwhile. */
 void bdev_hold(struct bdev *d);
 void bdev_release(struct bdev *d);
+/*
+ * New requests wait, and those in flight have ended: the device's relation to its set, or its size, may change until unquiesce. One at a time:
+ * under `admin`, or on the writeback fiber of a device that is attached.
+ */
+FIBER_FN void bdev_quiesce(struct bdev *d);
+void bdev_unquiesce(struct bdev *d);
 /* A request begins / ends; the device and its set stay while any is in flight. */
 void bdev_get(struct bdev *d);
 void bdev_put(struct bdev *d);

@@ -118,5 +118,3 @@ FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
 void cset_hold(struct cset *c);
 void cset_release(struct cset *c);
 
-/* Start every flash-only volume in the table; bad ones are logged and skipped. */
-FIBER_FN void volumes_start(struct cset *c);

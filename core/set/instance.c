@@ -12,6 +12,7 @@
 #include "core/admin/saved.h"
 #include "core/admin/tunables.h"
 #include "core/io/blk_uring.h"
+#include "core/set/volume.h"
 
 #define SHUTDOWN_TIMEOUT_S_DEFAULT 10
 #define BUSY_TRIES 20
@@ -218,14 +219,13 @@ static int register_locked(struct bcf *b, const char *path, bool quiet, struct p
 
 int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
 {
-	int r;
+	int r = -ESHUTDOWN;
 
-	if (b->stopping) {
-		pr(why, "%s: shutting down", path);
-		return -ESHUTDOWN;
-	}
 	fmutex_lock(&b->admin);
-	r = register_locked(b, path, quiet, why);
+	if (b->stopping) /* asked when it is our turn: the end waits for those who wait here */
+		pr(why, "%s: shutting down", path);
+	else
+		r = register_locked(b, path, quiet, why);
 	if (r == 0)
 		tunables_restore(b, b->saved ? b->saved : "");
 	fmutex_unlock(&b->admin);
@@ -278,7 +278,7 @@ uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTO
 
 uint32_t bcf_dev_block_bytes(const struct bdev *d)
 {
-	return (d->set ? d->set->g.block_sectors : d->super->block_sectors) * SECTOR_BYTES;
+	return (d->set ? d->set->g.block_sectors : d->super ? d->super->block_sectors : 1) * SECTOR_BYTES;
 }
 
 int bcf_dev_open(struct bdev *d)

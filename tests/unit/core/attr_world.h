@@ -11,6 +11,7 @@
 #include "core/writeback/batch.h"
 #include "core/writeback/throttle.h"
 #include "core/admin/log.h"
+#include "core/set/volume.h"
 #include "tests/unit/core/unit.h"
 
 #define SET_UUID "11111111-2222-3333-4444-555555555555"
@@ -221,6 +222,24 @@ int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printb
 	called("attach(%s,%s)", d->name, c->uuid_text);
 	if (w.result < 0)
 		pr(why, "already attached");
+	return w.result;
+}
+int volume_create(struct cset *c, uint64_t bytes, struct printbuf *why)
+{
+	assert_true(c->holds > 0 && c->bcf->admin.owner);
+	called("volume_create(%llu)", (unsigned long long)bytes);
+	return w.result;
+}
+int volume_resize(struct bdev *d, uint64_t bytes, struct printbuf *why)
+{
+	assert_true(d->holds > 0 && d->bcf->admin.owner);
+	called("volume_resize(%s,%llu)", d->name, (unsigned long long)bytes);
+	return w.result;
+}
+int volume_remove(struct bdev *d, bool force, struct printbuf *why)
+{
+	assert_true(d->holds > 0 && d->bcf->admin.owner);
+	called("volume_remove(%s%s)", d->name, force ? ",force" : "");
 	return w.result;
 }
 void bdev_detach(struct bdev *d)

@@ -40,7 +40,7 @@ static void directories_list_what_they_hold(void **state)
 	check_listed("dev0", "cache_mode");
 	check_listed("dev0", "stats_five_minute/");
 	check_listed("dev0", "bcache@");
-	check_text("volume", list("dev2"), "label size size_bytes open_count stat latency cache@ dev@ bcache@ ");
+	check_text("volume", list("dev2"), "label size unregister size_bytes open_count stat latency cache@ dev@ bcache@ ");
 	check_listed(SET_UUID, "cache0/ internal/ bdev0@ volume3@ stats_total/ stats_five_minute/ stats_hour/ stats_day/");
 	check_listed(SET_UUID "/cache0", "set@");
 	check_text("stats", list("dev0/stats_hour"),
@@ -680,6 +680,39 @@ static void set_actions_reach_their_modules(void **state)
 				     "cset_stop(stop)cset_stop(unregister)");
 }
 
+static void removed_while_waiting(void)
+{
+	w.d[2].set = NULL;
+}
+
+static void volume_actions_are_administrative_operations(void **state)
+{
+	check_store(SET_UUID "/flash_vol_create", "1.5M\n", 0);
+	check_store(SET_UUID "/flash_vol_create", "x", -EINVAL);
+	check_store("dev2/size", "8192", 0);
+	check_store("dev2/size", "\n", -EINVAL);
+	check_store("dev2/unregister", "1", 0);
+	check_store("dev2/unregister", "forced", 0);
+	check_store("dev2/unregister", "force", 0);
+	check_store("dev2/unregister", "force\n", 0);
+	check_show("dev2/size", "4.0M\n");
+	assert_string_equal(w.calls, "volume_create(1572864)volume_resize(dev2,8192)volume_remove(dev2)volume_remove(dev2)"
+				     "volume_remove(dev2,force)volume_remove(dev2,force)");
+	w.calls[0] = '\0';
+	w.result = -EBUSY;
+	check_store("dev2/unregister", "1", -EBUSY);
+	check_store("dev2/size", "4096", -EBUSY);
+	check_store(SET_UUID "/flash_vol_create", "4096", -EBUSY);
+	w.calls[0] = '\0';
+	w.on_lock = removed_while_waiting;
+	check_store("dev2/unregister", "1", -ENODEV);
+	w.d[2].set = &w.set;
+	check_store("dev2/size", "4096", -ENODEV);
+	assert_string_equal(w.calls, "");
+	assert_null(w.b.admin.owner);
+	assert_int_equal(w.d[2].holds + w.set.holds, 0);
+}
+
 /* R1.1, I-26 */
 static void synchronous_is_never_cleared(void **state)
 {
@@ -883,6 +916,7 @@ int main(void)
 		TEST(extents_are_a_line_per_key_in_pieces),
 		TEST(the_limit_of_the_node_cache_can_be_changed),
 		TEST(set_actions_reach_their_modules),
+		TEST(volume_actions_are_administrative_operations),
 		TEST(synchronous_is_never_cleared),
 		TEST(cache_files_show_the_cache),
 		TEST(cache_settings_are_kept_in_the_superblock),
