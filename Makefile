@@ -144,10 +144,11 @@ run: packages
 
 # --- tests. All of them end in the runner's line "N passed, N failed, N skipped" ---
 
-# Simulated worlds: FIRST-SEED:COUNT, one test each.
+# Simulated worlds: FIRST-SEED:COUNT, one test each. And some in which more goes wrong than the power.
 SEEDS       ?= 1:500 1001:500 2001:500 3001:500 4001:500 5001:500
+FAULTY      ?= 7001:200:faults 7001:100:enospc 7001:200:lies 7001:100:no-memory 8001:100:lies:no-memory:enospc
 LINT        := $(wildcard tests/lint/*.sh)
-SIM_SEEDS   := $(addprefix sim:,$(SEEDS))
+SIM_SEEDS   := $(addprefix sim:,$(SEEDS) $(FAULTY))
 # Every sequence of so many operations, with every power cut.
 EXHAUSTIVE  ?= 3
 # Fail the n-th I/O and allocation, for every n; or for every NTH-th n.
@@ -171,15 +172,15 @@ check-variant: packages-check
 	@$(again) test-programs
 	@$(RUN) $(UNIT) $(FUZZ_CHECK) $(SIM_ALL) $(INTEGRATION) $(GOLDEN)
 check-asan:
-	@$(again) check-variant B=build/asan SAN=address,undefined SEEDS='1:100 1001:100' EXHAUSTIVE=1
+	@$(again) check-variant B=build/asan SAN=address,undefined SEEDS='1:100 1001:100' FAULTY='7001:40:faults 8001:40:lies:no-memory:enospc' EXHAUSTIVE=1
 check-ubsan:
-	@$(again) check-variant B=build/ubsan SAN=undefined SEEDS='1:200 1001:200' EXHAUSTIVE=1
+	@$(again) check-variant B=build/ubsan SAN=undefined SEEDS='1:200 1001:200' FAULTY='7001:40:faults 8001:40:lies:no-memory:enospc' EXHAUSTIVE=1
 check-tsan:
-	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20' EXHAUSTIVE=1 NTH=10
+	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20' FAULTY=7001:20:faults EXHAUSTIVE=1 NTH=10
 check-valgrind:
 	@tools/deb/packages.sh valgrind
 	@WRAP='valgrind -q --error-exitcode=99' TEST_TIMEOUT=3600 START_TIMEOUT=120 \
-		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3' EXHAUSTIVE=0 NTH=40
+		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3' FAULTY=8001:3:lies:no-memory:enospc EXHAUSTIVE=0 NTH=40
 
 unit:
 	@$(again) $(if $(T),$(foreach u,$(UNIT),$(if $(findstring $(T),$(u)),$(u))),$(UNIT))

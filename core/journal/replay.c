@@ -191,6 +191,22 @@ static int check_gaps(const struct cset *c, uint64_t last_seq, struct printbuf *
 	return 0;
 }
 
+/* All entries of a bucket whose first one we have seen already: a device that lies about one of the two reads must not be believed. */
+static int read_bucket(struct window *w, uint32_t index, uint64_t first_seq, struct printbuf *why)
+{
+	struct journal *j = &w->c->journal;
+	size_t before = j->nr_found;
+	int r = parse_bucket(w, index, false, why);
+
+	if (r < 0)
+		return r;
+	if (j->nr_found > before && j->found[before].seq == first_seq)
+		return 0;
+	pr(why, "journal bucket %u of '%s': the first entry was %llu, and is another when it is read again", index, w->c->cache->path,
+	   (unsigned long long)first_seq);
+	return -EBADMSG;
+}
+
 /*
  * The first entry of every bucket tells which ones can matter: the newest bucket names last_seq, and an older bucket matters only if the
  * one behind it does not start below last_seq.
@@ -214,7 +230,7 @@ static int read_ring(struct window *w, struct printbuf *why)
 		pr(why, "journal of '%s': no entries found in %u buckets", w->c->cache->path, j->nr_buckets);
 		return -ENODATA;
 	}
-	r = parse_bucket(w, newest, false, why);
+	r = read_bucket(w, newest, first[newest], why);
 	if (r < 0)
 		return r;
 	r = check_tail(w, newest, why);
@@ -233,7 +249,7 @@ static int read_ring(struct window *w, struct printbuf *why)
 				next_first = min(next_first, first[k]);
 		if (next_first <= last_seq)
 			continue;
-		r = parse_bucket(w, i, false, why);
+		r = read_bucket(w, i, first[i], why);
 		if (r < 0)
 			return r;
 	}

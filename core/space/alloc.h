@@ -149,7 +149,7 @@ MUST_CHECK int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket
 uint32_t bucket_alloc_available(const struct cset *c, enum reserve r);
 /* A btree node's bucket refused a write. It is never handed out again. */
 void bucket_retire(struct cset *c, uint32_t b);
-/* Metadata or data bucket is no longer referenced; it is reused through invalidation like any other. pin must be 0 then. */
+/* Metadata or data bucket is no longer referenced; it is reused through invalidation like any other. Pinned ones stay. */
 void bucket_free(struct cset *c, uint32_t b);
 static inline void bucket_pin(struct bucket *b) { assert(b->pin < UINT32_MAX); b->pin++; }
 static inline void bucket_unpin(struct bucket *b) { assert(b->pin > 0); b->pin--; }

@@ -45,6 +45,7 @@ struct blk_sim {
 	struct blk_sim_options o;
 	char *name;
 	struct page_map visible, durable;
+	struct page_map older; /* what sectors held before (seq: is there something?); kept only for lies */
 	struct list flying, cached; /* pieces; cached ones in order of completion */
 	uint64_t cached_bytes;
 	uint64_t landings, completions, changes;
@@ -60,13 +61,13 @@ struct sim_handle {
 	struct engine *engine;
 };
 
-enum { READ_EARLY = 1, FLUSHING = 2, CORRUPT = 4, FLUSH_FAILS = 8 };
+enum { READ_EARLY = 1, FLUSHING = 2, CORRUPT = 4, FLUSH_FAILS = 8, READ_STALE = 16, READ_ELSEWHERE = 32 };
 
 /* What a bio is to us, in bio->priv. */
 struct flight {
 	struct timer timer;
 	struct piece *pieces[2];
-	uint64_t covers; /* completions a flush makes durable; of a corrupt read: the sector */
+	uint64_t covers; /* completions a flush makes durable; of a corrupt read: the sector; READ_ELSEWHERE: where */
 	int error;
 	unsigned flags;
 };
@@ -171,6 +172,30 @@ static void piece_copy(const struct piece *pc, uint64_t sector, unsigned n, stru
 		memset(to, pc->fill, n * SECTOR_BYTES);
 }
 
+/* n sectors of a page are about to be overwritten. */
+static void keep_older(struct blk_sim *s, uint64_t sector, unsigned n)
+{
+	struct page *p;
+	unsigned at = sector % PAGE_SECTORS;
+
+	if (!s->o.may_lie)
+		return;
+	p = map_make(&s->older, sector / PAGE_SECTORS, NULL);
+	copy_out(visible_page(s, sector / PAGE_SECTORS), sector, n, p->data + at * SECTOR_BYTES);
+	for (unsigned i = 0; i < n; i++)
+		p->seq[at + i] = 1;
+}
+
+static void copy_out_older(struct blk_sim *s, uint64_t sector, unsigned n, char *to)
+{
+	const struct page *p = map_find(&s->older, sector / PAGE_SECTORS);
+	unsigned at = sector % PAGE_SECTORS;
+
+	for (unsigned i = 0; p && i < n; i++)
+		if (p->seq[at + i])
+			memcpy(to + i * SECTOR_BYTES, p->data + (at + i) * SECTOR_BYTES, SECTOR_BYTES);
+}
+
 static void land(struct blk_sim *s, struct piece *pc)
 {
 	uint64_t end = pc->sector + pc->nr_sectors;
@@ -185,6 +210,7 @@ static void land(struct blk_sim *s, struct piece *pc)
 		n = in_page(sector, end);
 		if (!pc->data && !pc->fill && !visible_page(s, page))
 			continue; /* zeros already */
+		keep_older(s, sector, (unsigned)n);
 		piece_copy(pc, sector, (unsigned)n, map_make(&s->visible, page, map_find(&s->durable, page)));
 	}
 }
@@ -308,6 +334,31 @@ static bool fault_matches(const struct blk_sim_fault *f, const struct bio *bio)
 	return bio->op != BIO_FLUSH && bio->sector < f->sector + f->nr_sectors && f->sector < bio->sector + bio->nr_sectors;
 }
 
+/* Where a misdirected read goes. */
+static uint64_t elsewhere(const struct blk_sim *s, const struct blk_sim_fault *f, const struct bio *bio)
+{
+	uint64_t sector = f->elsewhere % (s->o.nr_sectors - bio->nr_sectors);
+
+	return sector + (sector >= bio->sector); /* the place itself would be the truth */
+}
+
+static bool lie_is_possible(struct blk_sim *s, const struct blk_sim_fault *f, const struct bio *bio)
+{
+	char truth[SECTOR_BYTES], lie[SECTOR_BYTES];
+
+	if (f->lie == BLK_SIM_TRUTH)
+		return true;
+	if (bio->op != BIO_READ || !s->o.may_lie || bio->nr_sectors >= s->o.nr_sectors)
+		return false;
+	copy_out(visible_page(s, bio->sector / PAGE_SECTORS), bio->sector, 1, truth);
+	memcpy(lie, truth, sizeof(lie));
+	if (f->lie == BLK_SIM_STALE)
+		copy_out_older(s, bio->sector, 1, lie);
+	else
+		copy_out(visible_page(s, elsewhere(s, f, bio) / PAGE_SECTORS), elsewhere(s, f, bio), 1, lie);
+	return memcmp(truth, lie, sizeof(lie)) && s->o.may_lie(s->o.ctx, bio->sector, truth, lie);
+}
+
 static const struct blk_sim_fault *fault_find(struct blk_sim *s, const struct bio *bio)
 {
 	const struct blk_sim_fault *hit = NULL;
@@ -316,7 +367,7 @@ static const struct blk_sim_fault *fault_find(struct blk_sim *s, const struct bi
 		struct blk_sim_fault *f = &s->faults[i];
 		uint64_t n;
 
-		if (!fault_matches(f, bio))
+		if (!fault_matches(f, bio) || !lie_is_possible(s, f, bio))
 			continue;
 		n = (*(f->counter ? f->counter : &f->nr_matched))++;
 		if (!hit && n >= f->skip && (!f->count || n - f->skip < f->count))
@@ -377,13 +428,25 @@ static uint64_t latency_ns(struct bio *bio)
 static void read_now(struct blk_sim *s, struct bio *bio)
 {
 	char buf[PAGE_BYTES];
-	uint64_t end = bio->sector + bio->nr_sectors;
+	uint64_t from = flight(bio)->flags & READ_ELSEWHERE ? flight(bio)->covers : bio->sector, end = from + bio->nr_sectors;
 
-	for (uint64_t sector = bio->sector, n; sector < end; sector += n) {
+	for (uint64_t sector = from, n; sector < end; sector += n) {
 		n = in_page(sector, end);
 		copy_out(visible_page(s, sector / PAGE_SECTORS), sector, (unsigned)n, buf);
-		iov_scatter(bio->iov, bio->nr_iov, (sector - bio->sector) * SECTOR_BYTES, buf, n * SECTOR_BYTES);
+		if (flight(bio)->flags & READ_STALE)
+			copy_out_older(s, sector, (unsigned)n, buf);
+		iov_scatter(bio->iov, bio->nr_iov, (sector - from) * SECTOR_BYTES, buf, n * SECTOR_BYTES);
 	}
+}
+
+static void lie(struct blk_sim *s, const struct blk_sim_fault *f, struct bio *bio)
+{
+	if (f->lie == BLK_SIM_STALE)
+		flight(bio)->flags |= READ_STALE;
+	if (f->lie != BLK_SIM_ELSEWHERE)
+		return;
+	flight(bio)->flags |= READ_ELSEWHERE;
+	flight(bio)->covers = elsewhere(s, f, bio);
 }
 
 static void read_start(struct blk_sim *s, struct bio *bio)
@@ -496,6 +559,7 @@ static void sim_submit(struct bio *bio)
 		if (bio->op == BIO_FLUSH || (fault->ops & BLK_SIM_OP(BIO_FLUSH) && prng_one_in(prng(bio), 2)))
 			flight(bio)->flags |= FLUSH_FAILS;
 		extra = fault->extra_ns;
+		lie(s, fault, bio);
 	}
 	bio_start(s, bio);
 	if (fault && fault->corrupt && bio->op == BIO_READ) {
@@ -634,6 +698,7 @@ static void blk_sim_init(struct blk_sim *s, const struct blk_sim_options *o)
 	s->o.name = s->name;
 	map_init(&s->visible, o->nr_sectors);
 	map_init(&s->durable, o->nr_sectors);
+	map_init(&s->older, o->nr_sectors);
 	list_init(&s->flying);
 	list_init(&s->cached);
 }
@@ -662,6 +727,7 @@ void blk_sim_free(struct blk_sim *s)
 	drop_pieces(s);
 	map_release(&s->visible);
 	map_release(&s->durable);
+	map_release(&s->older);
 	free(s->name);
 	free(s);
 }
@@ -901,6 +967,12 @@ void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f)
 void blk_sim_clear_faults(struct blk_sim *s)
 {
 	s->nr_faults = 0;
+}
+
+void blk_sim_forget_older(struct blk_sim *s)
+{
+	map_release(&s->older);
+	map_init(&s->older, s->o.nr_sectors);
 }
 
 void blk_sim_forget_corruption(struct blk_sim *s)

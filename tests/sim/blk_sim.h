@@ -41,6 +41,9 @@ struct blk_sim_options {
 	uint64_t cache_bytes;		     /* volatile cache; 0: 64 MiB */
 	bool write_through;		     /* no volatile cache: a write is durable when complete */
 	struct blk_sim_power *power;	     /* NULL: never fails */
+	/* May a read be answered with a lie? The first sector of what is there, and of the lie. NULL: never. Set it to have old contents kept. */
+	bool (*may_lie)(void *ctx, uint64_t sector, const void *truth, const void *lie);
+	void *ctx;
 };
 
 struct blk_sim_stats {
@@ -85,6 +88,11 @@ MUST_CHECK int blk_sim_save(const struct blk_sim *s, const char *path);
 /* Faults. Each rule counts the bios it matches: the first `skip` pass, the next `count` (0: all) are hit. First hit rule wins. */
 #define BLK_SIM_OP(op) (1u << (op))
 #define BLK_SIM_ALL_OPS 31u
+enum blk_sim_lie {
+	BLK_SIM_TRUTH,
+	BLK_SIM_STALE,	   /* a read returns what the sectors held before they were written last */
+	BLK_SIM_ELSEWHERE, /* a read returns what another place holds */
+};
 struct blk_sim_fault {
 	unsigned ops;		     /* mask of BLK_SIM_OP() */
 	uint64_t sector, nr_sectors; /* bios that touch this range; nr_sectors 0: everywhere (and flushes) */
@@ -92,11 +100,14 @@ struct blk_sim_fault {
 	int error;		     /* negative errno, or 0: only slow */
 	bool corrupt;		     /* reads, with a range: succeed, with a byte of the range's first sector in them changed */
 	uint64_t extra_ns;	     /* added latency; UINT64_MAX: never completes */
+	enum blk_sim_lie lie;	     /* instead of an error, and said to be a success */
+	uint64_t elsewhere;	     /* a place; taken modulo the disk */
 	uint64_t nr_matched;	     /* counted by the device */
 	uint64_t *counter;	     /* instead of nr_matched: rules that share one count together; may be NULL */
 };
 void blk_sim_add_fault(struct blk_sim *s, const struct blk_sim_fault *f);
 void blk_sim_clear_faults(struct blk_sim *s);
+void blk_sim_forget_older(struct blk_sim *s); /* stale reads show nothing that is older than this */
 void blk_sim_forget_corruption(struct blk_sim *s); /* rules with `corrupt`; bios they have hit stay hit */
 void blk_sim_fail_nth(struct blk_sim *s, unsigned ops, uint64_t n, int error); /* n counts from 1 */
 void blk_sim_fail_range(struct blk_sim *s, unsigned ops, uint64_t sector, uint64_t nr_sectors, int error);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "tests/sim/engine_sim.h"
+#include "core/engine/fiber.h"
 #include <stdlib.h>
 
 #define START_REAL_S 1700000000ull
 #define START_NS NS_PER_S /* not 0: code that takes 0 for "never" should not see it by accident */
 #define MAX_BATCH 16
+#define TIMERS 8192
 #define PICK_WINDOW 64 /* the ready list is walked to the picked fiber */
 #define MAX_CREEP_NS 500
 #define MAX_OFFLOAD_NS (200 * NS_PER_US)
@@ -103,6 +105,10 @@ int engine_sim_new(uint64_t seed, struct engine **ret)
 	s->values = prng_seeded(prng_u64(&seeds));
 	s->devices = prng_seeded(prng_u64(&seeds));
 	engine_init(&s->engine, &sim_ops);
+	if (!engine_reserve_timers(&s->engine, TIMERS)) { /* each bio in flight has one, which is not to fail when memory is made to */
+		free(s);
+		return -ENOMEM;
+	}
 	s->now_ns = START_NS;
 	s->engine.cached_now_ns = START_NS;
 	*ret = &s->engine;

@@ -25,8 +25,8 @@
 #define CPU_SECONDS_MAX 120 /* of one world; it needs one or two. More means that it runs in circles */
 
 static const char usage[] =
-	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N] [--faults]\n"
-	"           [--shrink | --script SCRIPT] [--trace | --trace-io] [--here]\n"
+	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N]\n"
+	"           [--faults] [--enospc] [--lies] [--no-memory] [--shrink | --script SCRIPT] [--trace | --trace-io] [--here]\n"
 	"\n"
 	"  COUNT          how many worlds (1), with the seeds SEED, SEED + 1, ...\n"
 	"  --minutes N    new worlds until N minutes have passed, instead of COUNT\n"
@@ -36,6 +36,9 @@ static const char usage[] =
 	"  --outcomes N   of each power cut (the seed says)\n"
 	"  --jobs N       worlds at a time (1)\n"
 	"  --faults       disks fail now and then\n"
+	"  --enospc       and writes fail as on a full file system below sparse files\n"
+	"  --lies         the cache returns older or other contents when its metadata is read\n"
+	"  --no-memory    allocations of the core fail now and then\n"
 	"  --shrink       take away what a failing world does not need to fail, and print the rest\n"
 	"  --script TEXT  live through this part of the world only (as --shrink printed it)\n"
 	"  --trace        print what happens; --trace-io: each bio, too\n"
@@ -88,6 +91,12 @@ static pid_t start_world(uint64_t seed, uint64_t cut_at)
 }
 
 /* --- shrinking ------------------------------------------------------------------------------------------------------ */
+
+static void print_faults(void)
+{
+	printf("%s%s%s", options.no_space ? " --enospc" : options.faults ? " --faults" : "", options.lies ? " --lies" : "",
+	       options.no_memory ? " --no-memory" : "");
+}
 
 static void *shared_memory(size_t bytes)
 {
@@ -164,7 +173,9 @@ static int shrink_world(uint64_t seed)
 		_exit(run_world(seed, 0));
 	}
 	waitpid(pid, &status, 0);
-	printf("repeat with: %s %llu%s --script '%s' --trace\n", program, (unsigned long long)seed, options.faults ? " --faults" : "", text);
+	printf("repeat with: %s %llu", program, (unsigned long long)seed);
+	print_faults();
+	printf(" --script '%s' --trace\n", text);
 	return 0;
 }
 
@@ -179,15 +190,17 @@ static void report_failure(uint64_t seed, uint64_t cut_at, int status)
 	printf("repeat with: %s %llu", program, (unsigned long long)seed);
 	if (options.nr_ops != NR_OPS_DEFAULT)
 		printf(" --ops %u", options.nr_ops);
-	if (options.faults)
-		printf(" --faults");
+	print_faults();
 	if (options.nr_outcomes)
 		printf(" --outcomes %u", options.nr_outcomes);
 	if (cut_at)
 		printf(" --cut-at %llu", (unsigned long long)cut_at);
 	printf(" --trace%s\n", options.script ? " and the script" : "");
-	if (!cut_at && !options.script)
-		printf("make it smaller with: %s %llu --shrink%s\n", program, (unsigned long long)seed, options.faults ? " --faults" : "");
+	if (cut_at || options.script)
+		return;
+	printf("make it smaller with: %s %llu --shrink", program, (unsigned long long)seed);
+	print_faults();
+	printf("\n");
 }
 
 static double seconds(void)
@@ -285,7 +298,8 @@ int main(int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
 		{ "trace-io", 0, NULL, 'T' }, { "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
-		{ "faults", 0, NULL, 'f' }, { "shrink", 0, NULL, 's' }, { "script", 1, NULL, 'S' }, { "help", 0, NULL, 'h' },    { 0 },
+		{ "faults", 0, NULL, 'f' }, { "enospc", 0, NULL, 'E' }, { "lies", 0, NULL, 'l' }, { "no-memory", 0, NULL, 'n' },
+		{ "shrink", 0, NULL, 's' }, { "script", 1, NULL, 'S' }, { "help", 0, NULL, 'h' }, { 0 },
 	};
 	struct campaign c = { .nr_jobs = 1 };
 	double begun = seconds();
@@ -323,6 +337,15 @@ int main(int argc, char **argv)
 				fprintf(stderr, "sim: '%s' is not a script (see tests/sim/script.h)\n", optarg);
 				return 2;
 			}
+			break;
+		case 'E':
+			options.faults = options.no_space = true;
+			break;
+		case 'l':
+			options.lies = true;
+			break;
+		case 'n':
+			options.no_memory = true;
 			break;
 		case 'f':
 			options.faults = true;
@@ -373,8 +396,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)stats->operations, (unsigned long long)stats->events, (unsigned long long)stats->cuts,
 	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->outcomes,
 	       (unsigned long long)stats->ambiguous, (unsigned long long)stats->stripe_checks, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
-	if (options.faults)
-		printf("%llu I/O errors, %llu operations refused\n", (unsigned long long)stats->faults,
+	if (options.faults || options.lies || options.no_memory)
+		printf("%llu faults, %llu operations refused\n", (unsigned long long)stats->faults,
 		       (unsigned long long)stats->refused);
 	free(c.jobs);
 	return good ? 0 : 1;

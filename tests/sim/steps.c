@@ -37,7 +37,7 @@ static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64
 	struct bcf_io io = { .pid = 1, .handle = 1 };
 	/* In writeback mode nothing but zeroing passes the cache, unless something fails: the model is strict (world.h). */
 	struct model_op op = { .offset_bytes = sector * SECTOR_BYTES, .len_bytes = nr_sectors * SECTOR_BYTES, .gen = zero ? 0 : ++gen,
-			       .direct = zero || w->plan_faults || !d->set || d->detaching || bdev_cache_mode(d) != CACHE_MODE_WRITEBACK };
+			       .direct = zero || world_may_fail(w) || !d->set || d->detaching || bdev_cache_mode(d) != CACHE_MODE_WRITEBACK };
 	int64_t r;
 
 	model_write_begin(w->model[0], &op);

@@ -105,7 +105,7 @@ static void do_read_at(struct client *c, unsigned dev, struct bdev *d, const str
 	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
 	model_read_begin(w->model[dev], &read);
 	r = bcf_read(d, mem, len, offset, io);
-	if (world_cset(w) && strstr(world_cset(w)->error, "verify:"))
+	if (world_cset(w) && strstr(world_cset(w)->error, "verify: the cache and"))
 		world_fail(w, "%s", world_cset(w)->error); /* R2.3: whatever fails, what is clean is the same on both */
 	if (excused(w, r))
 		ignore_result(model_read_end(w->model[dev], &read, offset, mem, 0, &why));
@@ -126,7 +126,7 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 /* May the request leave something on the backing device that a cached copy could hide for a while? */
 static bool may_go_direct(struct world *w, bool zero)
 {
-	if (w->options.faults)
+	if (world_may_fail(w))
 		return true;
 	return !w->strict && (zero || !w->always_writeback || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL);
 }
@@ -539,6 +539,7 @@ static void run_clients(struct world *w, void *ctx)
 	if (w->boots > 1 && rng_percent(&w->rng, 80))
 		world_verify(w);
 	configure(l);
+	world_memory_is_safe(w); /* we do need our fibers */
 	if (rng_percent(&w->rng, 30))
 		leaves = fiber_spawn("leaf writer", leaf_writer, l);
 	for (unsigned i = 0; i < l->nr_clients; i++) {
@@ -553,6 +554,7 @@ static void run_clients(struct world *w, void *ctx)
 		if (!c->fiber)
 			abort();
 	}
+	world_memory_may_fail(w);
 	for (unsigned i = 0; i < l->nr_clients; i++) {
 		fiber_join(clients[i].fiber);
 		free(clients[i].buf);
@@ -626,7 +628,7 @@ int workload_run(struct world *w)
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++) {
 		world_number_boot(w, SCRIPT_BOOTS_MAX - 2 + i);
 		w->power.cut_at = 0;
-		w->options.faults = false;
+		world_no_faults(w);
 		w->aim = AIM_NOTHING;
 		if (world_boot(w, only_verify, NULL) != WORLD_STOPPED && !world_failed(w))
 			world_fail(w, "did not stop in order");

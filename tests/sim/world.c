@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "tests/sim/world.h"
-#include "tests/sim/alloc_fault.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,20 +37,6 @@ bool world_failed(const struct world *w)
 	return *w->failure;
 }
 
-static uint64_t faults_hit(const struct world *w)
-{
-	uint64_t n = blk_sim_stats(w->cache.sim)->nr_faults + alloc_fault_hits();
-
-	for (unsigned i = 0; i < w->nr_backing; i++)
-		n += blk_sim_stats(w->backing[i].sim)->nr_faults;
-	return n;
-}
-
-bool world_disturbed(const struct world *w)
-{
-	return faults_hit(w) > w->faults_before;
-}
-
 void world_trace(struct world *w, const char *fmt, ...)
 {
 	va_list args;
@@ -82,6 +67,11 @@ static void make_disk(struct world *w, struct world_disk *d, const struct super_
 	char text[200] = "";
 	struct printbuf why = PRINTBUF(text);
 	struct blk_sim_options o = { .name = d->path, .nr_sectors = f->device_sectors, .power = &w->power };
+
+	if (w->options.lies && !f->backing) {
+		o.may_lie = world_may_lie;
+		o.ctx = w;
+	}
 
 	if (super_make(&super, f, &why) < 0) {
 		world_fail(w, "cannot format %s: %s", d->path, text);
@@ -564,6 +554,7 @@ static int boot_main(void *arg)
 	timer_arm_ns(&boot->hang, HANG_NS);
 	if (w->plan_faults)
 		w->plan_faults(w);
+	world_memory_may_fail(w);
 	if (bcf_new(&options, &w->bcf) < 0) {
 		if (!world_disturbed(w))
 			world_fail(w, "no instance");
@@ -653,7 +644,7 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		crash_disks(w, seed);
 		w->stats->outcomes++;
 		w->power.cut_at = 0;
-		w->options.faults = false;
+		world_no_faults(w);
 		w->aim = AIM_NOTHING;
 		if (!world_failed(w) && world_boot(w, only_verify, NULL) == WORLD_STOPPED && !world_failed(w))
 			_exit(0);
@@ -666,66 +657,6 @@ static void try_outcome(struct world *w, uint64_t seed, unsigned n)
 		world_fail(w, "outcome %u of the cut ends with signal %d", n, WTERMSIG(status));
 	else if (status)
 		world_fail(w, "outcome %u of the cut is wrong (see above)", n);
-}
-
-/* Worn flash: some buckets behind the journal refuse every write from now on, and reads as before (R5.2). */
-static void make_bad_buckets(struct world *w)
-{
-	const struct super_format *f = &w->cache_format;
-	struct prng *r = &w->fault_rng;
-	uint64_t nr_buckets = f->device_sectors / f->bucket_sectors, first = nr_buckets / 8 + 8;
-
-	for (uint64_t n = rng_between(r, 1, 12); n; n--) {
-		uint64_t b = first + prng_below(r, nr_buckets - first);
-		struct blk_sim_fault fault = { .ops = BLK_SIM_OP(BIO_WRITE), .sector = b * f->bucket_sectors,
-					       .nr_sectors = rng_log(r, 4) * f->bucket_sectors, .error = -EIO };
-
-		world_trace(w, "bad buckets: %llu+%llu", (unsigned long long)b, (unsigned long long)(fault.nr_sectors / f->bucket_sectors));
-		blk_sim_add_fault(w->cache.sim, &fault);
-	}
-}
-
-/* What will fail in the next boot. */
-static void make_faults(struct world *w)
-{
-	static const unsigned ops[] = {
-		BLK_SIM_OP(BIO_READ), BLK_SIM_OP(BIO_WRITE), BLK_SIM_OP(BIO_WRITE) | BLK_SIM_OP(BIO_ZERO), BLK_SIM_OP(BIO_FLUSH),
-		BLK_SIM_OP(BIO_READ) | BLK_SIM_OP(BIO_WRITE), BLK_SIM_ALL_OPS,
-	};
-	struct prng *r = &w->fault_rng;
-	struct world_disk *disks[WORLD_BACKINGS_MAX + 1] = { &w->cache };
-
-	blk_sim_clear_faults(w->cache.sim);
-	for (unsigned i = 0; i < w->nr_backing; i++) {
-		disks[i + 1] = &w->backing[i];
-		blk_sim_clear_faults(w->backing[i].sim);
-	}
-	w->faults_before = faults_hit(w);
-	if (!w->options.faults || rng_percent(r, 25))
-		return;
-	if (rng_percent(r, 30)) {
-		make_bad_buckets(w);
-		return;
-	}
-	for (uint64_t n = rng_between(r, 1, 4); n; n--) {
-		struct world_disk *d = rng_percent(r, 50) ? &w->cache : disks[prng_below(r, w->nr_backing + 1)];
-		struct blk_sim_fault f = { .ops = ops[prng_below(r, ARRAY_SIZE(ops))], .skip = rng_log(r, 2000) - 1, .error = -EIO };
-
-		if (rng_percent(r, 70))
-			f.count = rng_log(r, 20);
-		if (rng_percent(r, 20)) { /* only slow: races become wide */
-			f.error = 0;
-			f.extra_ns = rng_log(r, 20 * NS_PER_S);
-		}
-		if (rng_percent(r, 50)) {
-			f.sector = prng_below(r, d->nr_sectors);
-			f.nr_sectors = rng_log(r, rng_percent(r, 50) ? 64 : d->nr_sectors);
-			f.skip = rng_percent(r, 50) ? 0 : f.skip;
-		}
-		world_trace(w, "fault: %s ops %x sectors %llu+%llu skip %llu count %llu error %d", d->path, f.ops, (unsigned long long)f.sector,
-			    (unsigned long long)f.nr_sectors, (unsigned long long)f.skip, (unsigned long long)f.count, f.error);
-		blk_sim_add_fault(d->sim, &f);
-	}
 }
 
 /* Changes when what we aim at happens. */
@@ -790,6 +721,8 @@ void world_number_boot(struct world *w, unsigned number)
 	w->boot_number = number;
 	w->rng = prng_seeded(prng_mix(w->options.seed) + number);
 	w->fault_rng = prng_seeded(prng_mix(w->options.seed + 0xfa) + number);
+	w->lie_rng = prng_seeded(prng_mix(w->options.seed + 0x11e) + number);
+	w->memory_rng = prng_seeded(prng_mix(w->options.seed + 0x3e3) + number);
 	w->crash_rng = prng_seeded(prng_mix(w->options.seed + 0xcc) + number);
 	w->any_op = false;
 	w->last_op_event = 0;
@@ -860,7 +793,7 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 	w->power.on_event = disk_event;
 	w->aim_seen = 0;
 	w->phase = WORLD_STARTING;
-	make_faults(w);
+	world_plan_faults(w);
 	if (engine_sim_new(prng_u64(&w->rng), &w->engine) < 0)
 		abort();
 	world_trace(w, "boot; power cut at event %llu", (unsigned long long)w->power.cut_at);
@@ -870,8 +803,9 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 		engine_dump_fibers(w->engine);
 		world_fail(w, "deadlock: every fiber waits, and nothing is going to happen");
 	}
+	world_memory_is_safe(w);
 	w->stats->events += w->power.nr_events;
-	w->stats->faults += faults_hit(w) - w->faults_before;
+	w->stats->faults += world_faults_hit(w) - w->faults_before;
 	w->bcf = NULL;
 	if (r == 0) {
 		engine_sim_free(w->engine);

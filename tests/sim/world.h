@@ -48,6 +48,9 @@ struct world_options {
 	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
 	bool tiny;		/* the smallest cache there is and 24 sectors behind it, whatever the seed */
+	bool lies;		/* the cache answers reads of metadata with older or other contents now and then */
+	bool no_space;		/* faults: writes fail with ENOSPC, as on a full file system below sparse files */
+	bool no_memory;		/* allocations of the core fail now and then */
 	bool faults;		/* disks fail: requests may then fail, too, but data that is read is right */
 	bool trace, trace_io;
 	const struct script *script; /* only this of the world; NULL: all of it */
@@ -77,6 +80,8 @@ struct world {
 	struct world_stats *stats; /* shared with forked children */
 	struct prng rng;
 	struct prng fault_rng;	/* of its own, so that a seed means the same world with and without faults */
+	struct prng lie_rng, memory_rng; /* of their own, too: each kind of fault can be switched on beside the others */
+	bool complete;		/* the set was made to its end, and may be lied about */
 	uint64_t faults_before;	/* that had hit when this boot began */
 	struct engine *engine;
 	struct bcf *bcf;	/* while up */
@@ -142,8 +147,19 @@ struct cset *world_cset(struct world *w);
 /* One write to a control file; path may contain %s for the device's name (dev >= 0) or the set's uuid (dev < 0). */
 FIBER_FN int world_ctl(struct world *w, int dev, const char *path, const char *text);
 
+/* Choose what will fail in the boot that begins. */
+void world_plan_faults(struct world *w);
+uint64_t world_faults_hit(const struct world *w); /* in all boots */
+bool world_may_lie(void *world, uint64_t sector, const void *truth, const void *lie); /* a read of the cache; of blk_sim_options */
+/* Is something made to fail in this world? */
+bool world_may_fail(const struct world *w);
+/* From here on nothing is made to fail any more. */
+void world_no_faults(struct world *w);
 /* The power goes now: the calling fiber never returns. */
 FIBER_FN void world_cut_now(struct world *w);
+/* Between these, memory does not run out: for what the simulator asks of the core. They do not nest. */
+void world_memory_is_safe(struct world *w);
+void world_memory_may_fail(struct world *w);
 
 /* Wrong data were read from dev: fail, with what the index and the disks have there. */
 FIBER_FN void world_fail_data(struct world *w, unsigned dev, uint64_t offset_bytes, size_t len_bytes, const char *text);

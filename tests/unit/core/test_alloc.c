@@ -365,6 +365,20 @@ static void body_counting(struct rig *r)
 	assert_int_equal(nr_available(r), available);
 }
 
+/* A hostile journal may have keys in a bucket that the tree uses: such a node goes away, and its bucket waits for gc. */
+static void body_free_pinned(struct rig *r)
+{
+	struct bucket *k = cset_bucket(r->c, FIRST);
+
+	k->mark = MARK_METADATA;
+	bucket_pin(k);
+	bucket_free(r->c, FIRST);
+	assert_int_equal(k->mark, MARK_METADATA);
+	bucket_unpin(k);
+	bucket_free(r->c, FIRST);
+	assert_int_equal(k->mark, MARK_NONE);
+}
+
 static void body_periodic(struct rig *r)
 {
 	struct alloc *a = &r->c->alloc;
@@ -537,6 +551,7 @@ static void r3_5_the_image_of_gens_is_of_one_moment(void **state) { RUN(body_sna
 static void a_full_cache_that_rests_does_not_run_gc(void **state) { RUN(body_full_and_idle); }
 static void freelist_percent_keeps_that_much_free(void **state) { RUN(body_freelist); }
 static void prio_writes_leave_the_count_of_available_buckets_alone(void **state) { RUN(body_counting); }
+static void a_bucket_that_is_pinned_is_not_freed(void **state) { RUN(body_free_pinned); }
 static void changed_priorities_are_saved_when_the_set_rests(void **state) { RUN(body_periodic); }
 static void discards_are_advice(void **state) { RUN(body_discard); }
 static void open_buckets_can_be_more_or_fewer_at_run_time(void **state) { RUN(body_open_buckets); }
@@ -558,6 +573,7 @@ int main(void)
 		TEST(a_full_cache_that_rests_does_not_run_gc),
 		TEST(freelist_percent_keeps_that_much_free),
 		TEST(prio_writes_leave_the_count_of_available_buckets_alone),
+		TEST(a_bucket_that_is_pinned_is_not_freed),
 		TEST(changed_priorities_are_saved_when_the_set_rests),
 		TEST(discards_are_advice),
 		TEST(open_buckets_can_be_more_or_fewer_at_run_time),

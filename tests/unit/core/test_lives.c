@@ -186,6 +186,56 @@ static void a_state_that_could_not_be_written_is_written_by_the_next_try(void **
 	run(fail_to_set_the_state);
 }
 
+/* --- disks that lie ------------------------------------------------------------------------------------------------------ */
+
+static struct geometry geometry;
+static uint32_t first_journal_bucket, nr_journal_buckets;
+
+static void note_journal(struct world *w, void *ctx)
+{
+	const struct cset *c = world_cset(w);
+
+	write_page(w, world_bdev(w, 0), 1);
+	geometry = c->g;
+	first_journal_bucket = c->journal.first_bucket;
+	nr_journal_buckets = c->journal.nr_buckets;
+}
+
+static uint64_t nr_reads;
+
+/* The first look at each bucket is right. Then the newest is read again. */
+static void lie_the_second_time(struct world *w)
+{
+	nr_reads = 0;
+	for (uint32_t i = 0; i < nr_journal_buckets; i++)
+		blk_sim_add_fault(w->cache.sim, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_READ), .nr_sectors = 1, .count = 1, .corrupt = true,
+									 .sector = geometry_sector(&geometry, first_journal_bucket + i),
+									 .skip = nr_journal_buckets, .counter = &nr_reads });
+}
+
+static void note_refusal(struct world *w, void *ctx)
+{
+	bool *refused = ctx;
+
+	*refused = !world_cset(w);
+}
+
+static void a_journal_bucket_that_reads_differently_a_second_time_is_refused(void **state)
+{
+	struct world *w = make_world();
+	bool refused;
+	unsigned refusals = 0;
+
+	assert_int_equal(world_boot(w, note_journal, NULL), WORLD_STOPPED);
+	w->plan_faults = lie_the_second_time;
+	w->options.nr_outcomes = 1;
+	for (unsigned i = 0; i < 60; i++, refusals += refused) /* the wrong byte may be one behind the entry */
+		if (world_boot(w, note_refusal, &refused) != WORLD_STOPPED)
+			fail_msg("%s", w->failure);
+	assert_true(refusals);
+	world_free(w);
+}
+
 /* --- stopping ------------------------------------------------------------------------------------------------------------ */
 
 static void attach(void *arg)
@@ -227,6 +277,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_says_no_cache_can_be_attached),
 		cmocka_unit_test(a_device_that_cannot_say_it_is_detached_is_disabled),
 		cmocka_unit_test(a_state_that_could_not_be_written_is_written_by_the_next_try),
+		cmocka_unit_test(a_journal_bucket_that_reads_differently_a_second_time_is_refused),
 		cmocka_unit_test(a_device_stopped_while_it_is_attached_leaves_nothing_behind),
 	};
 
