@@ -258,6 +258,7 @@ static int write_open_entry(struct journal *j)
 	struct journal_buffer *b = &j->buf[j->open_buf];
 	struct jset *e = b->jset;
 	uint32_t blocks = blocks_of(j, jset_bytes(e)), block_bytes = geometry_block_bytes(&c->g);
+	uint64_t nr_sectors = j->replace_oldest ? 1 : (uint64_t)blocks * c->g.block_sectors;
 	uint64_t sector, seq = j->seq, last_seq, begin_ns = engine_now_ns();
 	int r;
 
@@ -280,7 +281,7 @@ static int write_open_entry(struct journal *j)
 	if (j->want_room)
 		wake_all(&j->space);
 
-	r = blk_write(c->cache, sector, e, (uint64_t)blocks * c->g.block_sectors, BIO_PREFLUSH | BIO_FUA); /* R6.2, R2.9 */
+	r = blk_write(c->cache, sector, e, nr_sectors, BIO_PREFLUSH | BIO_FUA); /* R6.2, R2.9 */
 	cset_io_done(c, "journal write", r);
 	j->in_flight = false;
 	if (r < 0)
@@ -290,7 +291,7 @@ static int write_open_entry(struct journal *j)
 	j->nr_bytes += (uint64_t)blocks * block_bytes;
 	j->nr_bytes_used += jset_bytes(e);
 	histogram_add(&j->entry_latency, engine_now_ns() - begin_ns);
-	c->meta_sectors_written += (uint64_t)blocks * c->g.block_sectors;
+	c->meta_sectors_written += nr_sectors;
 	j->durable_seq = seq;
 	j->durable_last_seq = last_seq;
 	wake_all(&j->durable);
@@ -382,8 +383,13 @@ int journal_speak(struct cset *c)
 			return r;
 	}
 	j->silent = false;
-	if (!journal_has_place(j, 1, JOURNAL_META))
-		return cset_error(c, "journal of '%s' is full, and the block that is kept for this case is in use", c->cache->path);
+	if (!journal_has_place(j, 1, JOURNAL_META)) {
+		if (j->oldest_seq < j->seq)
+			return cset_error(c, "journal of '%s' is full to the last block, and entries from %llu on could not be replayed with the "
+					     "buckets that are free: start it with the kernel that wrote it", c->cache->path,
+					  (unsigned long long)j->oldest_seq);
+		j->replace_oldest = true;
+	}
 	return journal_meta(c);
 }
 

@@ -84,6 +84,7 @@ struct journal {
 	bool running, stopping;
 	bool replaying;
 	bool silent;		   /* replaying: nothing is written until journal_speak() (R6.3) */
+	bool replace_oldest;	   /* the next entry is written over the oldest one */
 
 	struct journal_found *found; /* between journal_read() and journal_replay() */
 	size_t nr_found, cap_found;
@@ -111,6 +112,9 @@ MUST_CHECK int journal_mark(struct cset *c);
  * After a recovery the journal is silent at first: journal_meta() does nothing, and the allocator, which could not make gens durable, does not run.
  * So replay needs no journal space, and a crash during it changes nothing: the newest entry still names the old root and the old last_seq, and
  * no bucket that it leads to has been reused. journal_speak() ends that: it publishes what replay has made, in the kept block if it must.
+ * Old kernels keep nothing free. Then, with all of replay in durable nodes, one entry without keys is written over the oldest entry: only its
+ * first sector, so that a crash leaves the one or the other, and both are complete journals. (Should replay have to end the silence before it is
+ * done, for want of buckets, then a ring that full is refused.)
  */
 MUST_CHECK int journal_start(struct cset *c);
 FIBER_FN MUST_CHECK int journal_speak(struct cset *c);

@@ -46,6 +46,8 @@ bool journal_has_place(const struct journal *j, uint32_t nr_blocks, enum journal
 {
 	uint32_t kept;
 
+	if (j->replace_oldest)
+		return kind != JOURNAL_KEYS;
 	if (kind == JOURNAL_META && j->oldest_seq > seq_in_the_way(j))
 		kind = JOURNAL_PUBLISH; /* it publishes a last_seq that frees the next bucket */
 	kept = j->blocks_per_bucket > 1 && kind != JOURNAL_PUBLISH ? 1 : 0;
@@ -62,7 +64,8 @@ uint64_t journal_take_place(struct journal *j, uint32_t nr_blocks)
 
 	/* An entry of one block may be the publishing one: it takes the last block only when no other bucket is free. */
 	if (nr_blocks + kept > j->blocks_free || (j->blocks_free == 1 && j->blocks_per_bucket > 1 && free_buckets(j))) {
-		assert(free_buckets(j));
+		assert(free_buckets(j) || j->replace_oldest);
+		j->replace_oldest = false;
 		j->cur = next_index(j, j->cur);
 		j->blocks_free = j->blocks_per_bucket;
 		j->nr_reclaimed_buckets++;
