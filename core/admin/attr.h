@@ -156,5 +156,9 @@ uint64_t attr_congested_sectors(const struct cset *c); /* dithered: random on pu
 /* Files that walk the whole index (attr_index.c). */
 FIBER_FN int attr_stream_tree_stats(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
 FIBER_FN int attr_stream_extents(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
+/* Slots of a set (attr_slots.c). */
+FIBER_FN int attr_stream_uuids(const struct attr_object *o, struct bcf_ctl_cursor *at, struct printbuf *out);
+FIBER_FN int attr_store_forget(const struct attr_object *o, const struct attr_value *v, struct printbuf *why);
+FIBER_FN int attr_readopt(struct bdev *d, const struct attr_value *v, struct printbuf *why); /* under admin */
 /* "2026-01-31T12:00:00.000Z" */
 void attr_time_text(struct printbuf *out, uint64_t real_s);

@@ -56,6 +56,11 @@ static int64_t get_dirty_data(const struct attr_object *o, const struct attr *a)
 	return o->d->set ? (int64_t)(o->d->writeback.dirty_sectors * SECTOR_BYTES) : 0;
 }
 
+static int64_t get_cached_data(const struct attr_object *o, const struct attr *a)
+{
+	return o->d->set ? (int64_t)slot_cached_sectors(o->d->set, o->d->inode) : 0;
+}
+
 static int64_t get_stripe_size(const struct attr_object *o, const struct attr *a)
 {
 	return (int64_t)(bdev_stripe_sectors(o->d) * SECTOR_BYTES);
@@ -157,6 +162,18 @@ static int store_attach(const struct attr_object *o, const struct attr_value *v,
 		r = bdev_attach(d, c, true, why);
 	else
 		pr(why, "no cache set with this uuid is registered");
+	admin_end(d);
+	return r;
+}
+
+static int store_readopt(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
+{
+	struct bdev *d = admin_begin(o);
+	int r;
+
+	if (!d)
+		return -ENODEV;
+	r = attr_readopt(d, v, why);
 	admin_end(d);
 	return r;
 }
@@ -450,6 +467,7 @@ static const struct attr bdev_attrs[] = {
 	{ .name = "label", .help = "name of the device, at most 32 bytes; kept in the superblock", .mode = 0644, .input = ATTR_IN_LABEL,
 	  .keep = ATTR_KEEP_SHOWN, .show = show_label, .store = store_label },
 	ATTR_RO(ATTR_HR, "dirty_data", get_dirty_data, "data in the cache that the backing device does not have yet"),
+	ATTR_RO(ATTR_HR_SECTORS, "cached_data", get_cached_data, "data in the cache, clean and dirty; clean data as of the last gc"),
 	{ .name = "stripe_size", .help = "granularity of dirty accounting; write 0 for the device's optimal I/O size", .mode = 0644,
 	  .input = ATTR_IN_H, .format = ATTR_HR, .keep = ATTR_KEEP_SAVED, .raw = raw_stripe_size, .get = get_stripe_size, .store = store_stripe_size },
 	TUNE_B("partial_stripes_expensive", writeback.partial_stripes, 0, "1: writing part of a stripe costs extra reads; fill and prefer whole ones"),
@@ -461,6 +479,8 @@ static const struct attr bdev_attrs[] = {
 	ATTR_RO_TEXT("writeback_refusals", show_writeback_refusals, "writes in writeback mode that were not written back, by reason"),
 
 	ATTR_ACTION("attach", ATTR_IN_UUID, store_attach, "attach to the registered cache set with this uuid"),
+	ATTR_ACTION("readopt", ATTR_IN_PATH, store_readopt,
+		    "SLOT of a set's `uuids`, and SET-UUID if there are several: take back the dirty data in it, and attach"),
 	ATTR_ACTION("detach", ATTR_IN_ANY, store_detach, "write everything back, then leave the cache set"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "close the device without writing back"),
 	ATTR_ACTION("clear_stats", ATTR_IN_ANY, store_clear_stats, "zero stats_total, latency and the counts of reasons"),

@@ -27,6 +27,11 @@ static int64_t get_size(const struct attr_object *o, const struct attr *a)
 	return (int64_t)(o->c->g.nr_buckets * o->c->g.bucket_sectors * SECTOR_BYTES);
 }
 
+static int64_t get_dirty_data(const struct attr_object *o, const struct attr *a)
+{
+	return (int64_t)slots_all_dirty_sectors(o->c);
+}
+
 static int64_t get_block_size(const struct attr_object *o, const struct attr *a)
 {
 	return o->c->g.block_sectors;
@@ -420,6 +425,7 @@ static int64_t get_time(const struct attr_object *o, const struct attr *a)
 static const struct attr set_attrs[] = {
 	ATTR_RO_TEXT("state", show_state, "running, stopping, detaching or failed"),
 	ATTR_RO(ATTR_DEC, "size_bytes", get_size, "capacity of the cache"),
+	ATTR_RO(ATTR_HR_SECTORS, "dirty_data", get_dirty_data, "data that no backing device has yet, of all devices, also those that are not here"),
 	ATTR_RO(ATTR_HR_SECTORS, "block_size", get_block_size, "smallest unit of I/O to the cache"),
 	ATTR_RO(ATTR_HR_SECTORS, "bucket_size", get_bucket_size, "unit of allocation"),
 	ATTR_RO(ATTR_DEC, "cache_available_percent", get_available_percent, "share of buckets without dirty data or metadata"),
@@ -443,6 +449,9 @@ static const struct attr set_attrs[] = {
 	ATTR_ACTION("gc_wait", ATTR_IN_ANY, store_gc_wait, "run gc and wait for it"),
 	ATTR_ACTION("sync", ATTR_IN_ANY, store_sync, "write and flush the journal"),
 	ATTR_ACTION("flash_vol_create", ATTR_IN_H, store_flash_vol_create, "make a volume of this size, with a random uuid, that lives in the cache alone"),
+	ATTR_STREAM("uuids", 0444, attr_stream_uuids, "devices that the set knows, and what it holds of each"),
+	ATTR_ACTION("forget", ATTR_IN_PATH, attr_store_forget,
+		    "UUID or slot:N, and discard-dirty to give up dirty data: delete all that the set holds of a device that is not here"),
 	ATTR_ACTION("stop", ATTR_IN_ANY, store_stop, "stop the set and its devices; dirty data stays in the cache"),
 	ATTR_ACTION("unregister", ATTR_IN_ANY, store_unregister, "write back and detach all devices, then close the set"),
 };

@@ -76,11 +76,11 @@ static int find_key(struct cset *c, uint32_t inode, uint64_t *start, uint64_t en
 	}
 }
 
-int purge_find_dirty(struct cset *c, uint32_t inode)
+int purge_find_dirty(struct cset *c, uint32_t inode, uint64_t start, uint64_t end)
 {
-	uint64_t start = 0, end;
+	uint64_t key_end;
 
-	return find_key(c, inode, &start, BKEY_OFFSET_MAX, FIND_DIRTY, &end);
+	return start < end ? find_key(c, inode, &start, end, FIND_DIRTY, &key_end) : 0;
 }
 
 /* --- deleting ------------------------------------------------------------------------------------------------------------ */
@@ -188,11 +188,11 @@ static int purge_slot_locked(struct cset *c, uint32_t slot)
 {
 	struct slot *s = &c->slots[slot];
 	uint64_t had = s->cached_sectors;
-	int r = slot_discards(&c->uuids[slot]) ? 0 : purge_find_dirty(c, slot);
+	int r = slot_discards(&c->uuids[slot]) ? 0 : purge_find_dirty(c, slot, 0, BKEY_OFFSET_MAX);
 
 	if (r > 0) {
 		s->keys = SLOT_KEPT;
-		log_warn("cache set %s: slot %u has no owner, but holds dirty data (%llu sectors): kept until it is readopted or forgotten",
+		log_warn("cache set %s: slot %u has no owner, but holds dirty data (%llu sectors): kept until a device's `readopt` or the set's `forget`",
 			 c->uuid_text, slot, (unsigned long long)s->dirty_sectors);
 		return -EBUSY;
 	}

@@ -54,5 +54,5 @@ FIBER_FN MUST_CHECK int purge_range(struct cset *c, uint32_t inode, uint64_t sta
  * purge_range().
  */
 FIBER_FN MUST_CHECK int purge_slot(struct cset *c, uint32_t slot, bool hurry);
-/* Does the inode have dirty keys? 1, 0 or -errno. */
-FIBER_FN MUST_CHECK int purge_find_dirty(struct cset *c, uint32_t inode);
+/* Does the inode have dirty keys that overlap [start, end)? 1, 0 or -errno. */
+FIBER_FN MUST_CHECK int purge_find_dirty(struct cset *c, uint32_t inode, uint64_t start, uint64_t end);

@@ -11,6 +11,7 @@
 #include "core/writeback/batch.h"
 #include "core/writeback/throttle.h"
 #include "core/admin/log.h"
+#include "core/set/orphan.h"
 #include "core/set/volume.h"
 #include "tests/unit/core/unit.h"
 
@@ -28,6 +29,7 @@ struct world {
 	struct blkdev cache, backing[2];
 	struct uuid_entry uuids[4];
 	struct bdev *by_slot[4];
+	struct slot slots[4];
 	struct bucket buckets[1024];
 	struct bnode root;
 	char calls[4096]; /* what the stubs were asked to do, "name(arg) ..." */
@@ -85,6 +87,7 @@ static void make_set(void)
 	c->alloc.epoch = PRIO_INITIAL;
 	c->uuids = w.uuids;
 	c->devices = w.by_slot;
+	c->slots = w.slots;
 	c->cutoff_writeback = 40;
 	c->cutoff_writeback_sync = 70;
 	c->btree.root = &w.root;
@@ -240,6 +243,28 @@ int volume_remove(struct bdev *d, bool force, struct printbuf *why)
 {
 	assert_true(d->holds > 0 && d->bcf->admin.owner);
 	called("volume_remove(%s%s)", d->name, force ? ",force" : "");
+	return w.result;
+}
+int uuid_slot_find(const struct cset *c, const uint8_t uuid[16])
+{
+	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
+		if (!memcmp(c->uuids[i].uuid, uuid, 16))
+			return (int)i;
+	return -1;
+}
+uint64_t slot_dirty_sectors(const struct cset *c, uint32_t slot) { return c->slots[slot].dirty_sectors; }
+uint64_t slot_cached_sectors(const struct cset *c, uint32_t slot) { return c->slots[slot].cached_sectors; }
+uint64_t slots_all_dirty_sectors(const struct cset *c) { return 2048; }
+int slot_forget(struct cset *c, uint32_t slot, bool discard, struct printbuf *why)
+{
+	assert_true(c->holds > 0 && c->bcf->admin.owner);
+	called("forget(%u%s)", slot, discard ? ",discard" : "");
+	return w.result;
+}
+int bdev_readopt(struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why)
+{
+	assert_true(d->holds > 0 && c->holds > 0 && d->bcf->admin.owner);
+	called("readopt(%s,%s,%u)", d->name, c->uuid_text, slot);
 	return w.result;
 }
 void bdev_detach(struct bdev *d)

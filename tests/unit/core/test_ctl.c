@@ -713,6 +713,85 @@ static void volume_actions_are_administrative_operations(void **state)
 	assert_int_equal(w.d[2].holds + w.set.holds, 0);
 }
 
+static void uuids_lists_all_slots_that_are_in_use(void **state)
+{
+	struct bcf_ctl_cursor cur = { 0 };
+	char text[700];
+
+	w.uuids[0].first_reg = w.uuids[0].last_reg = 1769860800;
+	w.slots[0] = (struct slot){ .cached_sectors = 16, .dirty_sectors = 8 };
+	memcpy(w.uuids[1].uuid, UUID_INVALIDATED, 16);
+	w.uuids[1].invalidated = 1769860801;
+	w.slots[1] = (struct slot){ .keys = SLOT_KEPT, .cached_sectors = 2, .dirty_sectors = 2 };
+	check_show(SET_UUID "/uuids",
+		   "slot\tuuid\ttype\tpresent\tstate\tfirst_seen\tlast_seen\tinvalidated\tcached_bytes\tdirty_bytes\tdev\tlabel\n"
+		   "0\t" DEV0_UUID "\tbacking\tyes\tdirty\t2026-01-31T12:00:00.000Z\t2026-01-31T12:00:00.000Z\t-\t8192\t4096\tdev0\tdata\n"
+		   "1\t-\tinvalid\tno\tkept\t-\t-\t2026-01-31T12:00:01.000Z\t1024\t1024\t-\t\n"
+		   "3\t" VOLUME_UUID "\tvolume\tyes\t-\t-\t-\t-\t0\t0\tdev2\tvol?\n");
+	for (unsigned i = 0; i < 3; i++) { /* pieces of whole lines, as many as there is room for */
+		struct printbuf pb = PRINTBUF(text);
+
+		pr(&pb, "%*s", 300, "");
+		assert_int_equal(bcf_ctl_show_piece(&w.b, SET_UUID "/uuids", &cur, &pb), 0);
+		assert_int_equal(cur.more, i < 2);
+	}
+	w.slots[1].keys = SLOT_PURGED;
+	w.by_slot[0] = NULL;
+	assert_non_null(strstr(show(SET_UUID "/uuids"), "\tfree\tno\t-\t"));
+	assert_non_null(strstr(show(SET_UUID "/uuids"), "\tbacking\tno\tdirty\t"));
+	w.slots[0].dirty_sectors = 0;
+	w.slots[1].keys = SLOT_TO_PURGE;
+	assert_non_null(strstr(show(SET_UUID "/uuids"), "\tbacking\tno\tclean\t"));
+	assert_non_null(strstr(show(SET_UUID "/uuids"), "\tinvalid\tno\tpurging\t"));
+	check_show(SET_UUID "/dirty_data", "1.0M\n");
+	w.slots[0].cached_sectors = 16;
+	check_show("dev0/cached_data", "8.0k\n");
+	check_show("dev1/cached_data", "0.0k\n");
+}
+
+static void forget_takes_a_uuid_or_a_slot(void **state)
+{
+	check_store(SET_UUID "/forget", DEV0_UUID, 0);
+	check_store(SET_UUID "/forget", DEV0_UUID " discard-dirty\n", 0);
+	check_store(SET_UUID "/forget", " slot:2\tdiscard-dirty", 0);
+	check_store(SET_UUID "/forget", "slot:99999999999999999999", 0);
+	check_text("calls", w.calls, "forget(0)forget(0,discard)forget(2,discard)forget(4294967295)");
+	w.calls[0] = '\0';
+	check_store(SET_UUID "/forget", OTHER_UUID, -ENOENT);
+	check_store(SET_UUID "/forget", "00000000-0000-0000-0000-000000000000", -ENOENT);
+	check_store(SET_UUID "/forget", "slot:", -EINVAL);
+	check_store(SET_UUID "/forget", "slot:1x", -EINVAL);
+	check_store(SET_UUID "/forget", "slot:-1", -EINVAL);
+	check_store(SET_UUID "/forget", "1", -EINVAL);
+	check_store(SET_UUID "/forget", DEV0_UUID " discard", -EINVAL);
+	check_store(SET_UUID "/forget", DEV0_UUID " discard-dirty really", -EINVAL);
+	check_store(SET_UUID "/forget", "\n", -EINVAL);
+	assert_string_equal(w.calls, "");
+	w.result = -ENOTEMPTY;
+	check_store(SET_UUID "/forget", "slot:1", -ENOTEMPTY);
+	assert_null(w.b.admin.owner);
+}
+
+static void readopt_takes_a_slot_and_finds_the_set(void **state)
+{
+	check_store("dev0/readopt", "2\n", 0);		     /* the set it belongs to */
+	check_store("dev1/readopt", "1", 0);		     /* the only one there is */
+	check_store("dev1/readopt", "1 " SET_UUID "\n", 0);
+	check_text("calls", w.calls, "readopt(dev0," SET_UUID ",2)readopt(dev1," SET_UUID ",1)readopt(dev1," SET_UUID ",1)");
+	w.calls[0] = '\0';
+	check_store("dev1/readopt", "1 " OTHER_UUID, -ENOENT);
+	check_store("dev1/readopt", "1 x", -ENOENT);
+	check_store("dev1/readopt", "slot:1", -EINVAL);
+	check_store("dev1/readopt", "1 " SET_UUID " 2", -EINVAL);
+	check_store("dev1/readopt", "\n", -EINVAL);
+	check_store("dev2/readopt", "1", -ENODEV); /* volumes have no such file */
+	w.on_lock = gone_while_waiting;
+	check_store("dev1/readopt", "1", -ENODEV);
+	assert_string_equal(w.calls, "");
+	assert_null(w.b.admin.owner);
+	assert_int_equal(w.d[0].holds + w.d[1].holds + w.set.holds, 0);
+}
+
 /* R1.1, I-26 */
 static void synchronous_is_never_cleared(void **state)
 {
@@ -917,6 +996,9 @@ int main(void)
 		TEST(the_limit_of_the_node_cache_can_be_changed),
 		TEST(set_actions_reach_their_modules),
 		TEST(volume_actions_are_administrative_operations),
+		TEST(uuids_lists_all_slots_that_are_in_use),
+		TEST(forget_takes_a_uuid_or_a_slot),
+		TEST(readopt_takes_a_slot_and_finds_the_set),
 		TEST(synchronous_is_never_cleared),
 		TEST(cache_files_show_the_cache),
 		TEST(cache_settings_are_kept_in_the_superblock),

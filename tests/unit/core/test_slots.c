@@ -162,8 +162,8 @@ static void clean_keys_only(struct rig *r)
 	plant(r, 9, 16, 8, false);
 	plant(r, 9, 1000, 8, true);
 	plant(r, 10, 0, 8, false); /* a neighbour */
-	assert_int_equal(purge_find_dirty(r->c, 9), 1);
-	assert_int_equal(purge_find_dirty(r->c, 10), 0);
+	assert_int_equal(purge_find_dirty(r->c, 9, 0, BKEY_OFFSET_MAX), 1);
+	assert_int_equal(purge_find_dirty(r->c, 10, 0, BKEY_OFFSET_MAX), 0);
 	assert_int_equal(purge_range(r->c, 9, 0, BKEY_OFFSET_MAX, PURGE_CLEAN), 0);
 	assert_int_equal(nr_keys(r, 9), 2);
 	assert_int_equal(nr_keys(r, 10), 1);

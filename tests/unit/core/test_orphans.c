@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Dirty data of devices that are not there: forgotten, or taken back (behaviour.md T-9, W-7, control-files.md §10.6). */
+#include "core/admin/log.h"
+#include "core/btree/btree.h"
+#include "core/request/insert.h"
+#include "core/set/orphan.h"
+#include "tests/unit/core/test_core_rig.h"
+#include "tests/unit/core/unit.h"
+
+/* --- what bodies do ------------------------------------------------------------------------------------------------------ */
+
+static FIBER_FN int set_ctl(struct rig *r, const char *file, const char *fmt, uint32_t slot)
+{
+	char path[BCF_CTL_PATH_BYTES], text[100];
+
+	snprintf(path, sizeof(path), "%s/%s", r->c->uuid_text, file);
+	snprintf(text, sizeof(text), fmt, slot);
+	return bcf_ctl_store(r->bcf, path, text, strlen(text));
+}
+
+static FIBER_FN int dev_ctl(struct rig *r, const char *file, const char *fmt, uint32_t slot)
+{
+	char path[BCF_CTL_PATH_BYTES], text[100];
+
+	snprintf(path, sizeof(path), "dev0/%s", file);
+	snprintf(text, sizeof(text), fmt, slot);
+	return bcf_ctl_store(r->bcf, path, text, strlen(text));
+}
+
+#define says(r, text) assert_non_null(strstr((r)->bcf->last_error, text))
+
+static FIBER_FN void add(struct rig *r, const char *path)
+{
+	char text[500] = "";
+	struct printbuf why = PRINTBUF(text);
+
+	if (bcf_register(r->bcf, path, false, &why))
+		fail_msg("%s", text);
+	r->c = list_empty(&r->bcf->csets) ? NULL : list_first(&r->bcf->csets, struct cset, link);
+	r->d = list_empty(&r->bcf->bdevs) ? NULL : list_first(&r->bcf->bdevs, struct bdev, link);
+}
+
+static FIBER_FN void stop_device(struct rig *r)
+{
+	bdev_stop(r->d);
+	while (!list_empty(&r->bcf->bdevs))
+		fiber_sleep_ns(NS_PER_MS);
+	r->d = NULL;
+}
+
+static FIBER_FN void stop_set(struct rig *r)
+{
+	cset_stop(r->c, false);
+	while (!list_empty(&r->bcf->csets))
+		fiber_sleep_ns(NS_PER_MS);
+	r->c = NULL;
+	r->d = NULL;
+}
+
+static FIBER_FN void detach(struct rig *r)
+{
+	bdev_detach(r->d);
+	while (r->d->set)
+		fiber_sleep_ns(NS_PER_MS);
+}
+
+static FIBER_FN void wait_for(struct rig *r, uint32_t slot, enum slot_keys keys)
+{
+	for (unsigned i = 0; r->c->slots[slot].keys != keys; i++) {
+		assert_true(i < 100000);
+		fiber_sleep_ns(NS_PER_MS);
+	}
+}
+
+static FIBER_FN void check(struct rig *r)
+{
+	char text[300] = "";
+	struct printbuf why = PRINTBUF(text);
+
+	if (btree_check(r->c, &why))
+		fail_msg("%s", text);
+}
+
+static bool count_key(void *ctx, const struct bkey *k)
+{
+	*(uint64_t *)ctx += bkey_size(k);
+	return true;
+}
+
+static FIBER_FN uint64_t sectors_in_index(struct rig *r, uint32_t inode)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(btree_for_each_extent(r->c, inode, 0, BKEY_OFFSET_MAX, count_key, &n), 0);
+	return n;
+}
+
+/* A dirty page at 0, and a clean one at 64. Returns the device's slot. */
+static FIBER_FN uint32_t fill(struct rig *r)
+{
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITETHROUGH), 0);
+	assert_int_equal(rig_write(r, 64, 8, 'c'), 8);
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITEBACK), 0);
+	r->d->writeback.running = false;
+	assert_int_equal(rig_write(r, 0, 8, 'd'), 8);
+	assert_int_equal(r->d->writeback.dirty_sectors, 8);
+	return r->d->inode;
+}
+
+/* The device is used without its cache for a while, and then with it again. Its dirty data is in the slot that this returns. */
+static FIBER_FN uint32_t run_without_cache(struct rig *r)
+{
+	uint32_t slot = fill(r);
+
+	stop_set(r);
+	add(r, "/sim/backing");
+	assert_false(r->d->running);
+	assert_int_equal(dev_ctl(r, "running", "1", 0), 0);
+	assert_int_equal(rig_write(r, 64, 8, 'n'), 8);
+	add(r, "/sim/cache");
+	assert_true(r->d->set && r->d->inode != slot);
+	wait_for(r, slot, SLOT_KEPT);
+	assert_int_equal(rig_read(r, 0, 8), 0);
+	return slot;
+}
+
+/* --- forget -------------------------------------------------------------------------------------------------------------- */
+
+static void forget_absent(struct rig *r)
+{
+	uint32_t slot = fill(r);
+
+	assert_int_equal(set_ctl(r, "forget", "slot:%u discard-dirty", slot), -EBUSY);
+	says(r, "the device is here");
+	stop_device(r);
+	assert_int_equal(set_ctl(r, "forget", "03000000-0000-0000-0000-000000000000", 0), -ENOTEMPTY);
+	says(r, "4096 bytes that are nowhere else");
+	assert_int_equal(sectors_in_index(r, slot), 16);
+	assert_int_equal(set_ctl(r, "forget", "03000000-0000-0000-0000-000000000000 discard-dirty", 0), 0);
+	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(r->c->slots[slot].keys, SLOT_PURGED);
+	assert_int_equal(slots_all_dirty_sectors(r->c), 0);
+	assert_int_equal(gc_run(r->c), 0);
+	for (uint32_t b = r->c->g.first_bucket; b < r->c->g.nr_buckets; b++)
+		assert_true(r->c->alloc.buckets[b].mark != MARK_DIRTY || r->c->alloc.buckets[b].pin); /* all but open ones can be used again */
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), -ENOENT);
+	assert_int_equal(set_ctl(r, "forget", "03000000-0000-0000-0000-000000000000", 0), -ENOENT);
+	add(r, "/sim/backing"); /* it claims dirty data that is not there any more */
+	assert_false(r->d->set || r->d->running);
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), -ENOENT);
+	assert_int_equal(dev_ctl(r, "running", "1", 0), 0);
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), 0);
+	assert_int_equal(rig_read(r, 64, 8), 'c');
+	check(r);
+}
+
+static void dirty_data_of_an_absent_device_is_given_up_only_on_request(void **state)
+{
+	rig_run(1, CACHE_MODE_WRITEBACK, forget_absent);
+}
+
+static void forget_clean(struct rig *r)
+{
+	uint32_t slot = r->d->inode;
+
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITETHROUGH), 0);
+	assert_int_equal(rig_write(r, 0, 64, 'c'), 64);
+	stop_device(r);
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), 0);
+	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", r->c->g.nr_uuids), -ENOENT);
+	add(r, "/sim/backing"); /* it was clean: it gets a new slot */
+	assert_true(r->d->set && r->d->running);
+	assert_int_equal(rig_read(r, 0, 64), 'c');
+	check(r);
+}
+
+static void clean_data_of_an_absent_device_is_forgotten_without_further_words(void **state)
+{
+	rig_run(2, CACHE_MODE_WRITEBACK, forget_clean);
+}
+
+static void forget_kept(struct rig *r)
+{
+	uint32_t slot = run_without_cache(r);
+
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), -ENOTEMPTY);
+	assert_int_equal(set_ctl(r, "forget", "slot:%u discard-dirty", slot), 0);
+	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(rig_read(r, 0, 8), 0);
+	assert_int_equal(rig_read(r, 64, 8), 'n');
+	stop_set(r);
+	add(r, "/sim/backing");
+	add(r, "/sim/cache");
+	assert_int_equal(r->d->inode != slot || sectors_in_index(r, slot) == 0, true);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), -EBUSY);
+	check(r);
+}
+
+static void what_was_left_behind_by_running_without_cache_can_be_forgotten(void **state)
+{
+	rig_run(3, CACHE_MODE_WRITEBACK, forget_kept);
+}
+
+static void forget_others(struct rig *r)
+{
+	static const char label[LABEL_BYTES] = "vol";
+	uint32_t bad;
+
+	assert_int_equal(set_ctl(r, "flash_vol_create", "64k", 0), 0);
+	for (bad = 0; !r->c->devices[bad] || !bdev_is_flash(r->c->devices[bad]); bad++)
+		;
+	assert_int_equal(set_ctl(r, "forget", "slot:%u discard-dirty", bad), -EINVAL);
+	says(r, "unregister");
+	bad = r->c->g.nr_uuids - 1;
+	slot_fill(r->c, bad, (uint8_t[16]){ 7 }, label, 1); /* one that cannot be started has no `unregister` */
+	r->c->uuids[bad].sectors = 0;
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", bad), 0);
+	slot_fill(r->c, bad, (uint8_t[16]){ 8 }, label, 0);
+	r->c->state = CSET_STOPPING;
+	assert_int_equal(slot_forget(r->c, bad, true, NULL), -EINTR);
+	r->c->state = CSET_RUNNING;
+	rig_fail(r->cache, BLK_SIM_OP(BIO_WRITE), 0);
+	assert_true(slot_forget(r->c, bad, true, NULL) < 0);
+	assert_int_equal(slot_forget(r->c, bad - 1, true, NULL), -ENOENT);
+	r->c->uuids[bad].flags = 0;
+	memset(r->c->uuids[bad].uuid, 9, 16);
+	assert_int_equal(slot_forget(r->c, bad, true, NULL), -EROFS);
+}
+
+static void volumes_are_not_forgotten_unless_they_cannot_be_started(void **state)
+{
+	rig_run(4, CACHE_MODE_WRITEBACK, forget_others);
+}
+
+/* --- readopt ------------------------------------------------------------------------------------------------------------- */
+
+static void take_back(struct rig *r)
+{
+	uint32_t slot = run_without_cache(r);
+
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), -EBUSY);
+	says(r, "detach it first");
+	detach(r);
+	assert_int_equal(bcf_dev_open(r->d), 0);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), -EBUSY);
+	says(r, "is open");
+	bcf_dev_close(r->d);
+	assert_int_equal(dev_ctl(r, "readopt", "%u\n", slot), 0);
+	assert_true(r->d->set == r->c && r->d->inode == slot && r->d->running);
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_DIRTY);
+	assert_int_equal(r->d->writeback.dirty_sectors, 8);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	assert_int_equal(rig_read(r, 64, 8), 'n'); /* and not what was cached before */
+	stop_set(r);
+	add(r, "/sim/backing");
+	add(r, "/sim/cache");
+	assert_int_equal(r->d->inode, slot);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	r->d->writeback.running = true;
+	assert_int_equal(writeback_flush(r->d), 0);
+	assert_int_equal(rig_backing(r, 0, 8, true), 'd');
+	check(r);
+}
+
+static void a_device_takes_back_its_dirty_data_and_no_outdated_clean_data(void **state)
+{
+	rig_run(5, CACHE_MODE_WRITEBACK, take_back);
+}
+
+/* It was run without the cache, and has not been attached since: the slot still has its name. */
+static void take_back_known(struct rig *r)
+{
+	uint32_t slot = fill(r);
+
+	stop_device(r);
+	assert_int_equal(set_ctl(r, "stop", "1", 0), 0);
+	while (!list_empty(&r->bcf->csets))
+		fiber_sleep_ns(NS_PER_MS);
+	add(r, "/sim/backing");
+	assert_int_equal(dev_ctl(r, "running", "1", 0), 0);
+	assert_int_equal(rig_write(r, 64, 8, 'n'), 8);
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_STALE);
+	r->d->super->set_uuid[0] ^= 0xff; /* so that it does not join, and lose the slot, by itself */
+	add(r, "/sim/cache");
+	assert_false(r->d->set);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot + 1), -EINVAL);
+	says(r, "readopt that");
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), 0);
+	assert_int_equal(r->d->inode, slot);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	assert_int_equal(rig_read(r, 64, 8), 'n');
+	check(r);
+}
+
+static void a_slot_that_still_has_the_devices_uuid_can_be_taken_back(void **state)
+{
+	rig_run(6, CACHE_MODE_WRITEBACK, take_back_known);
+}
+
+/* What a power cut leaves between the superblock and the table. */
+static void cut_in_the_middle(struct rig *r)
+{
+	uint32_t slot = run_without_cache(r);
+
+	detach(r);
+	memcpy(r->d->super->set_uuid, r->c->super->set_uuid, 16);
+	super_set_state(r->d->super, BDEV_STATE_DIRTY);
+	assert_int_equal(bdev_write_super(r->d), 0);
+	stop_device(r);
+	stop_set(r);
+	add(r, "/sim/backing");
+	add(r, "/sim/cache");
+	assert_false(r->d->set || r->d->running); /* refused, so nothing old is served */
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), -ENOENT);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), 0); /* also before the purger has looked at it */
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	assert_int_equal(rig_read(r, 64, 8), 'n');
+	check(r);
+}
+
+static void a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated(void **state)
+{
+	rig_run(7, CACHE_MODE_WRITEBACK, cut_in_the_middle);
+}
+
+/* A dirty key that the device is too small for, or that lies on its superblock. */
+static FIBER_FN void plant(struct rig *r, uint32_t inode, uint64_t sector)
+{
+	struct keylist keys;
+	struct bkey_buf k;
+	uint64_t seq;
+
+	while (open_bucket_take(r->c, (bkey_init(&k.k, inode, sector, 0), &k.k), 8, 1, false, RESERVE_NONE) < 0)
+		fiber_sleep_ns(NS_PER_MS);
+	bkey_set_dirty(&k.k, true);
+	ptr_bucket(r->c, k.k.ptr[0])->mark = MARK_DIRTY;
+	keylist_init(&keys, KEYLIST_WORDS);
+	keylist_push(&keys, &k.k);
+	assert_int_equal(journal_append(r->c, &keys, &seq), 0);
+	assert_int_equal(btree_insert(r->c, &keys, seq, NULL), 0);
+	journal_release_keys(&r->c->journal, seq);
+}
+
+static FIBER_FN void kept_slot(struct rig *r, uint32_t slot, uint64_t sector)
+{
+	static const char label[LABEL_BYTES] = "x";
+
+	slot_fill(r->c, slot, (uint8_t[16]){ 77 }, label, 0);
+	plant(r, slot, sector);
+	slot_invalidate(r->c, slot, false);
+	slot_left(r->c, slot);
+	wait_for(r, slot, SLOT_KEPT);
+}
+
+static void refused(struct rig *r)
+{
+	static const char label[LABEL_BYTES] = "x";
+
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITETHROUGH), 0);
+	detach(r);
+	kept_slot(r, 4, 8);			      /* on the superblock */
+	kept_slot(r, 5, 16 + RIG_DATA_SECTORS - 4);   /* across the end */
+	kept_slot(r, 6, 16 + RIG_DATA_SECTORS - 8);   /* up to the end */
+	slot_fill(r->c, 7, (uint8_t[16]){ 78 }, label, 0);
+	slot_fill(r->c, 8, (uint8_t[16]){ 79 }, label, 8);
+	slot_fill(r->c, 9, (uint8_t[16]){ 80 }, label, 0);
+	slot_invalidate(r->c, 9, true);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 4), -EINVAL);
+	says(r, "before the beginning");
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 5), -EINVAL);
+	says(r, "behind the end");
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 7), -EINVAL);
+	says(r, "another device");
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 8), -EINVAL);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 9), -ENOENT); /* given up */
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 10), -ENOENT); /* empty */
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 9999999), -ENOENT);
+	r->d->super->block_sectors = 1;
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 6), -EINVAL);
+	says(r, "blocks of 1 sectors");
+	r->d->super->block_sectors = 8;
+	super_set_state(r->d->super, BDEV_STATE_CLEAN);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 6), -EINVAL);
+	says(r, "clean");
+	super_set_state(r->d->super, BDEV_STATE_NONE);
+	r->c->state = CSET_STOPPING;
+	assert_int_equal(bdev_readopt(r->d, r->c, 6, NULL), -EINTR);
+	r->c->state = CSET_RUNNING;
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_NONE);
+	rig_fail(r->backing, BLK_SIM_OP(BIO_WRITE), 1);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 6), -EIO); /* its superblock cannot be written */
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_NONE);
+	assert_false(r->d->set);
+	assert_int_equal(dev_ctl(r, "readopt", "%u", 6), 0);
+	assert_int_equal(r->d->writeback.dirty_sectors, 8);
+}
+
+static void a_readopt_that_does_not_fit_is_refused_with_the_reason(void **state)
+{
+	rig_run(8, CACHE_MODE_WRITEBACK, refused);
+}
+
+static void no_table(struct rig *r)
+{
+	uint32_t slot = run_without_cache(r);
+
+	detach(r);
+	rig_fail(r->cache, BLK_SIM_OP(BIO_WRITE), 0);
+	assert_true(dev_ctl(r, "readopt", "%u", slot) < 0);
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_NONE); /* it goes on without */
+	assert_int_equal(rig_read(r, 64, 8), 'n');
+	while (!list_empty(&r->bcf->csets))
+		fiber_sleep_ns(NS_PER_MS);
+	blk_sim_clear_faults(r->cache);
+	add(r, "/sim/cache");
+	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), 0);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+}
+
+static void a_readopt_whose_set_fails_leaves_the_device_without_cache(void **state)
+{
+	rig_run(9, CACHE_MODE_WRITEBACK, no_table);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dirty_data_of_an_absent_device_is_given_up_only_on_request),
+		cmocka_unit_test(clean_data_of_an_absent_device_is_forgotten_without_further_words),
+		cmocka_unit_test(what_was_left_behind_by_running_without_cache_can_be_forgotten),
+		cmocka_unit_test(volumes_are_not_forgotten_unless_they_cannot_be_started),
+		cmocka_unit_test(a_device_takes_back_its_dirty_data_and_no_outdated_clean_data),
+		cmocka_unit_test(a_slot_that_still_has_the_devices_uuid_can_be_taken_back),
+		cmocka_unit_test(a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated),
+		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
+		cmocka_unit_test(a_readopt_whose_set_fails_leaves_the_device_without_cache),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
