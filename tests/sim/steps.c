@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "tests/sim/steps.h"
+#include <stdlib.h>
 
 const char *const step_names[STEPS] = {
 	"write", "overwrite", "flush", "read", "punch", "mode", "attach", "detach", "gc", "writeback", "stop", "crash",
@@ -31,10 +32,20 @@ static void control(struct world *w, int target, const char *file, const char *t
 		world_fail(w, "writing '%s' to %s returns %d", text, file, r);
 }
 
-static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64_t nr_sectors, bool zero)
+static void *get_buffer(uint64_t nr_sectors)
 {
-	char buf[STEPS_SECTORS * SECTOR_BYTES];
-	struct bcf_io io = { .pid = 1, .handle = 1 };
+	void *buf = malloc(nr_sectors * SECTOR_BYTES);
+
+	if (!buf)
+		abort();
+	return buf;
+}
+
+static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64_t nr_sectors, enum steps_write how)
+{
+	bool zero = how == STEPS_ZERO, sync = how == STEPS_SYNC;
+	void *buf = get_buffer(nr_sectors);
+	struct bcf_io io = { .pid = 1, .handle = 1, .sync = sync };
 	/* In writeback mode nothing but zeroing passes the cache, unless something fails: the model is strict (world.h). */
 	struct model_op op = { .offset_bytes = sector * SECTOR_BYTES, .len_bytes = nr_sectors * SECTOR_BYTES, .gen = zero ? 0 : ++gen,
 			       .direct = zero || world_may_fail(w) || !d->set || d->detaching || bdev_cache_mode(d) != CACHE_MODE_WRITEBACK };
@@ -50,7 +61,16 @@ static void write_range(struct world *w, struct bdev *d, uint64_t sector, uint64
 	}
 	if (bad(w, r != (int64_t)op.len_bytes))
 		world_fail(w, "write returns %lld", (long long)r);
-	model_write_end(w->model[0], &op, r < 0 ? (int)r : 0, false);
+	model_write_end(w->model[0], &op, r < 0 ? (int)r : 0, sync);
+	free(buf);
+}
+
+void steps_write(struct world *w, uint64_t sector, uint64_t nr_sectors, enum steps_write how)
+{
+	struct bdev *d = device(w);
+
+	if (d)
+		write_range(w, d, sector, nr_sectors, how);
 }
 
 static void flush(struct world *w, struct bdev *d)
@@ -65,25 +85,36 @@ static void flush(struct world *w, struct bdev *d)
 	model_flush_end(w->model[0], &f, r);
 }
 
-/* Everything, and it is in the cache afterwards. */
-static void read_fill(struct world *w, struct bdev *d)
+/* It is in the cache afterwards. */
+static void read_fill(struct world *w, struct bdev *d, uint64_t sector, uint64_t nr_sectors)
 {
-	char buf[STEPS_SECTORS * SECTOR_BYTES], text[1000] = "";
+	uint64_t offset = sector * SECTOR_BYTES, len = nr_sectors * SECTOR_BYTES;
+	void *buf = get_buffer(nr_sectors);
+	char text[1000] = "";
 	struct printbuf why = PRINTBUF(text);
 	struct bcf_io io = { .pid = 1, .handle = 1 };
 	struct model_read read;
 	int64_t r;
 
 	model_read_begin(w->model[0], &read);
-	r = bcf_read(d, buf, sizeof(buf), 0, &io);
-	if (bad(w, r != (int64_t)sizeof(buf)))
+	r = bcf_read(d, buf, len, offset, &io);
+	if (bad(w, r != (int64_t)len))
 		world_fail(w, "read returns %lld", (long long)r);
 	if (r < 0)
-		ignore_result(model_read_end(w->model[0], &read, 0, buf, 0, &why));
-	else if (model_read_end(w->model[0], &read, 0, buf, sizeof(buf), &why) < 0)
-		world_fail_data(w, 0, 0, sizeof(buf), text);
+		ignore_result(model_read_end(w->model[0], &read, offset, buf, 0, &why));
+	else if (model_read_end(w->model[0], &read, offset, buf, len, &why) < 0)
+		world_fail_data(w, 0, offset, len, text);
+	free(buf);
 	while (world_bdev(w, 0) && world_bdev(w, 0)->fills_in_flight)
 		fiber_sleep_ns(NS_PER_MS);
+}
+
+void steps_read(struct world *w, uint64_t sector, uint64_t nr_sectors)
+{
+	struct bdev *d = device(w);
+
+	if (d)
+		read_fill(w, d, sector, nr_sectors);
 }
 
 static bool is_attached(struct world *w)
@@ -141,19 +172,19 @@ void step_perform(struct world *w, enum step op)
 		return;
 	switch (op) {
 	case STEP_WRITE:
-		write_range(w, d, 0, 8, false);
+		write_range(w, d, 0, 8, STEPS_PLAIN);
 		break;
 	case STEP_OVERWRITE:
-		write_range(w, d, 5, 9, false);
+		write_range(w, d, 5, 9, STEPS_PLAIN);
 		break;
 	case STEP_FLUSH:
 		flush(w, d);
 		break;
 	case STEP_READ:
-		read_fill(w, d);
+		read_fill(w, d, 0, STEPS_SECTORS);
 		break;
 	case STEP_PUNCH:
-		write_range(w, d, 3, 8, true);
+		write_range(w, d, 3, 8, STEPS_ZERO);
 		break;
 	case STEP_MODE:
 		control(w, 0, "%s/cache_mode", cache_mode_names[(bdev_cache_mode(d) + 1) % 4]);
@@ -190,7 +221,7 @@ void steps_prepare(struct world *w)
 
 	control(w, 0, "%s/cache_mode", "none");
 	if (d)
-		write_range(w, d, 0, STEPS_SECTORS, false);
+		write_range(w, d, 0, model_bytes(w->model[0]) / SECTOR_BYTES, STEPS_PLAIN);
 	if (d)
 		flush(w, d);
 	control(w, 0, "%s/cache_mode", "writeback");

@@ -22,3 +22,8 @@ FIBER_FN void steps_prepare(struct world *w);
 /* Would it do anything? Sequences with an operation that does nothing are shorter ones. */
 bool step_possible(struct world *w, enum step op);
 FIBER_FN void step_perform(struct world *w, enum step op);
+
+/* The same with any range. */
+enum steps_write { STEPS_PLAIN, STEPS_SYNC, STEPS_ZERO };
+FIBER_FN void steps_write(struct world *w, uint64_t sector, uint64_t nr_sectors, enum steps_write how);
+FIBER_FN void steps_read(struct world *w, uint64_t sector, uint64_t nr_sectors);

@@ -93,15 +93,20 @@ static void make_disk(struct world *w, struct world_disk *d, const struct super_
 		    o.write_through ? ", write-through" : "");
 }
 
+static uint32_t tiny(uint32_t option, uint32_t otherwise) { return option ? option : otherwise; }
+
 /* Nodes, prio sets and journal buckets of 4 KiB, so that everything happens soon. */
 static void make_tiny_formats(struct world *w)
 {
 	struct super_format *c = &w->cache_format, *b = &w->backing_format[0];
 
-	*c = (struct super_format){ .block_sectors = 1, .bucket_sectors = 8, .device_sectors = BUCKETS_MIN * 8, .discard = true };
+	*c = (struct super_format){ .block_sectors = tiny(w->options.tiny_block_sectors, 1), .discard = true };
+	c->bucket_sectors = tiny(w->options.tiny_bucket_sectors, 8);
+	c->device_sectors = tiny(w->options.tiny_buckets, BUCKETS_MIN) * c->bucket_sectors;
 	random_uuid(&w->rng, c->uuid);
 	random_uuid(&w->rng, c->set_uuid);
-	*b = (struct super_format){ .backing = true, .block_sectors = 1, .device_sectors = DATA_OFFSET_DEFAULT + 24, .cache_mode = CACHE_MODE_WRITEBACK };
+	*b = (struct super_format){ .backing = true, .block_sectors = c->block_sectors, .cache_mode = CACHE_MODE_WRITEBACK };
+	b->device_sectors = DATA_OFFSET_DEFAULT + tiny(w->options.tiny_sectors, 24);
 	random_uuid(&w->rng, b->uuid);
 	w->nr_backing = 1;
 	w->btree_cache_bytes = KIB(256);

@@ -48,6 +48,7 @@ struct world_options {
 	uint64_t cut_at;	/* one boot, which ends at this event; 0: the seed says */
 	unsigned nr_outcomes;	/* looked at per cut; 0: the seed says */
 	bool tiny;		/* the smallest cache there is and 24 sectors behind it, whatever the seed */
+	uint32_t tiny_buckets, tiny_bucket_sectors, tiny_block_sectors, tiny_sectors; /* of that, unless 0 */
 	bool lies;		/* the cache answers reads of metadata with older or other contents now and then */
 	bool no_space;		/* faults: writes fail with ENOSPC, as on a full file system below sparse files */
 	bool no_memory;		/* allocations of the core fail now and then */
