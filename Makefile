@@ -188,7 +188,7 @@ unit:
 lint:
 	@$(RUN) $(LINT)
 interop: packages-check
-	@$(again) all
+	@$(again) all $(B)/sim
 	@$(RUN) $(INTEROP)
 
 # The kernel and we take turns on the same images: ROUNDS of them, some seconds each. SEED: of the first chain of five.

@@ -7,6 +7,7 @@
  */
 #include "core/admin/log.h"
 #include "tests/sim/shrink.h"
+#include "tests/sim/verdict.h"
 #include "tests/sim/workload.h"
 #include <fcntl.h>
 #include <getopt.h>
@@ -26,6 +27,7 @@
 
 static const char usage[] =
 	"usage: sim SEED [COUNT] [--minutes N] [--ops N] [--cut-at EVENT | --every-cut] [--outcomes N] [--jobs N]\n"
+	"           [--leave DIR | --judge DIR]\n"
 	"           [--faults] [--enospc] [--lies] [--no-memory] [--shrink | --script SCRIPT] [--trace | --trace-io] [--here]\n"
 	"\n"
 	"  COUNT          how many worlds (1), with the seeds SEED, SEED + 1, ...\n"
@@ -41,12 +43,14 @@ static const char usage[] =
 	"  --no-memory    allocations of the core fail now and then\n"
 	"  --shrink       take away what a failing world does not need to fail, and print the rest\n"
 	"  --script TEXT  live through this part of the world only (as --shrink printed it)\n"
+	"  --leave DIR    end in a power cut, and leave the disks in DIR: cache.img, backing0.img, ...\n"
+	"  --judge DIR    the same life, and are DIR/dev0.img, ... what somebody may read of the devices then?\n"
 	"  --trace        print what happens; --trace-io: each bio, too\n"
 	"  --here         no process per world: for debuggers\n";
 
 static struct world_stats *stats; /* shared with all processes */
 static struct world_options options = { .nr_ops = NR_OPS_DEFAULT };
-static const char *program;
+static const char *program, *leave_dir, *judge_dir;
 
 /* The exit status of its process. */
 static int run_world(uint64_t seed, uint64_t cut_at)
@@ -59,6 +63,10 @@ static int run_world(uint64_t seed, uint64_t cut_at)
 	o.cut_at = cut_at;
 	w = world_new(&o, stats);
 	r = world_failed(w) ? -1 : workload_run(w);
+	if (!r && leave_dir)
+		r = verdict_leave(w, leave_dir);
+	if (!r && judge_dir)
+		r = verdict_judge(w, judge_dir);
 	if (r < 0)
 		printf("FAILED: %s\n", w->failure);
 	else
@@ -299,7 +307,8 @@ int main(int argc, char **argv)
 		{ "minutes", 1, NULL, 'm' }, { "ops", 1, NULL, 'o' }, { "cut-at", 1, NULL, 'c' },   { "every-cut", 0, NULL, 'e' },
 		{ "trace-io", 0, NULL, 'T' }, { "outcomes", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "here", 0, NULL, 'H' },
 		{ "faults", 0, NULL, 'f' }, { "enospc", 0, NULL, 'E' }, { "lies", 0, NULL, 'l' }, { "no-memory", 0, NULL, 'n' },
-		{ "shrink", 0, NULL, 's' }, { "script", 1, NULL, 'S' }, { "help", 0, NULL, 'h' }, { 0 },
+		{ "shrink", 0, NULL, 's' }, { "script", 1, NULL, 'S' },
+		{ "leave", 1, NULL, 'L' }, { "judge", 1, NULL, 'J' }, { "help", 0, NULL, 'h' }, { 0 },
 	};
 	struct campaign c = { .nr_jobs = 1 };
 	double begun = seconds();
@@ -337,6 +346,14 @@ int main(int argc, char **argv)
 				fprintf(stderr, "sim: '%s' is not a script (see tests/sim/script.h)\n", optarg);
 				return 2;
 			}
+			break;
+		case 'L':
+			leave_dir = optarg;
+			options.for_kernel = true;
+			break;
+		case 'J':
+			judge_dir = optarg;
+			options.for_kernel = true;
 			break;
 		case 'E':
 			options.faults = options.no_space = true;

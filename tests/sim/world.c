@@ -120,7 +120,9 @@ static void make_formats(struct world *w)
 
 	c->block_sectors = 1u << prng_below(r, 4);
 	c->bucket_sectors = 1u << rng_between(r, 3, 7);
-	if (rng_percent(r, 15)) { /* so small that every bucket is invalidated again and again */
+	if (w->options.for_kernel)
+		nr_buckets = rng_between(r, KERNEL_BUCKETS_MIN, 1500);
+	else if (rng_percent(r, 15)) { /* so small that every bucket is invalidated again and again */
 		nr_buckets = rng_between(r, BUCKETS_MIN, 160);
 		c->bucket_sectors = 1u << rng_between(r, 3, 4);
 	}

@@ -52,6 +52,7 @@ struct world_options {
 	bool lies;		/* the cache answers reads of metadata with older or other contents now and then */
 	bool no_space;		/* faults: writes fail with ENOSPC, as on a full file system below sparse files */
 	bool no_memory;		/* allocations of the core fail now and then */
+	bool for_kernel;	/* a geometry that the kernel takes, and a life that ends in a power cut without torn writes (tests/sim/verdict.h) */
 	bool faults;		/* disks fail: requests may then fail, too, but data that is read is right */
 	bool trace, trace_io;
 	const struct script *script; /* only this of the world; NULL: all of it */
