@@ -453,6 +453,24 @@ static void client_fiber(void *arg)
 	}
 }
 
+/* The keeper of the world's volumes. */
+static void volumes_fiber(void *arg)
+{
+	struct load *l = arg;
+	struct world *w = l->w;
+	uint64_t seed = prng_u64(&w->rng);
+
+	for (unsigned n = 0; n < l->ops_each && !world_failed(w); n++) {
+		struct prng rng = prng_seeded(seed + n);
+
+		if (!world_begin_op(w, VOLUMES_CLIENT, n))
+			continue;
+		w->stats->operations++;
+		volumes_step(w->volumes, &rng);
+	}
+	volumes_end(w->volumes);
+}
+
 /*
  * Leaves rest for half a minute before they are written, and clients are seldom awake then. Here they are written at any time, so that leaf writes,
  * journal entries and power cuts meet.
@@ -533,7 +551,7 @@ static void run_clients(struct world *w, void *ctx)
 {
 	struct load *l = ctx;
 	struct client clients[CLIENTS_MAX] = { 0 };
-	struct fiber *leaves = NULL;
+	struct fiber *leaves = NULL, *keeper = NULL;
 
 	/* Now and then go on unverified: reading everything fills the cache and settles the model. */
 	if (w->boots > 1 && rng_percent(&w->rng, 80))
@@ -542,6 +560,8 @@ static void run_clients(struct world *w, void *ctx)
 	world_memory_is_safe(w); /* we do need our fibers */
 	if (rng_percent(&w->rng, 30))
 		leaves = fiber_spawn("leaf writer", leaf_writer, l);
+	if (w->volumes)
+		keeper = fiber_spawn("volumes", volumes_fiber, l);
 	for (unsigned i = 0; i < l->nr_clients; i++) {
 		struct client *c = &clients[i];
 
@@ -559,6 +579,8 @@ static void run_clients(struct world *w, void *ctx)
 		fiber_join(clients[i].fiber);
 		free(clients[i].buf);
 	}
+	if (keeper)
+		fiber_join(keeper);
 	if (leaves)
 		fiber_join(leaves);
 	if (!world_failed(w) && rng_percent(&w->rng, 30))
@@ -636,6 +658,8 @@ int workload_run(struct world *w)
 	struct load l = { .w = w };
 	unsigned boots = w->options.cut_at ? 1 : (unsigned)rng_between(&w->rng, 2, 8), ops = w->options.nr_ops;
 
+	if (!w->options.tiny && rng_percent(&w->rng, 35))
+		w->volumes = volumes_new(w);
 	l.profile = &profiles[prng_below(&w->rng, ARRAY_SIZE(profiles))];
 	for (unsigned i = 0; i < w->nr_backing; i++)
 		l.hot[i] = prng_below(&w->rng, model_bytes(w->model[i]));

@@ -188,6 +188,7 @@ struct world *world_new(const struct world_options *o, struct world_stats *stats
 
 void world_free(struct world *w)
 {
+	volumes_free(w->volumes);
 	blk_sim_free(w->cache.sim);
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		blk_sim_free(w->backing[i].sim);
@@ -524,8 +525,11 @@ void world_verify(struct world *w)
 				world_fail_data(w, i, at, len, text);
 		}
 	free(buf);
+	if (w->volumes && !world_failed(w))
+		volumes_verify(w->volumes);
 	if (world_disturbed(w))
 		return; /* the set may be gone */
+	c = world_cset(w);
 	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++)
 		if (world_bdev(w, i))
 			check_dirty_counts(w, world_bdev(w, i));
@@ -573,6 +577,8 @@ static int boot_main(void *arg)
 	register_all(w);
 	if (!world_failed(w))
 		attach_all(w);
+	if (!world_failed(w) && w->volumes)
+		volumes_reconcile(w->volumes);
 	if (!world_failed(w)) {
 		w->phase = WORLD_UP;
 		boot->body(w, boot->ctx);
@@ -781,6 +787,8 @@ static void power_cut(struct world *w)
 		model_crash(w->model[i]);
 		w->stats->ambiguous += model_ambiguous_sectors(w->model[i]);
 	}
+	if (w->volumes)
+		volumes_crash(w->volumes);
 	for (unsigned i = 1; i < outcomes && !world_failed(w); i++)
 		try_outcome(w, prng_u64(&w->crash_rng), i);
 	crash_disks(w, prng_u64(&w->crash_rng));

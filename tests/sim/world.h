@@ -16,6 +16,7 @@
 #include "tests/sim/engine_sim.h"
 #include "tests/sim/model.h"
 #include "tests/sim/script.h"
+#include "tests/sim/volumes.h"
 
 #define WORLD_BACKINGS_MAX 2
 
@@ -95,6 +96,7 @@ struct world {
 	unsigned nr_backing;
 	struct model *model[WORLD_BACKINGS_MAX];
 	char set_uuid_text[37];
+	struct volumes *volumes; /* NULL: there are none in this world */
 
 	/* how this world behaves */
 	/*
