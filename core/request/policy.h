@@ -22,6 +22,7 @@ struct seq_stream {
 struct seq_task {
 	uint64_t id;
 	uint64_t seq_bytes, avg_bytes;
+	uint64_t last_ns; /* of its last request */
 	uint64_t used;
 };
 struct seq_detector {

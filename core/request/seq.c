@@ -5,6 +5,10 @@
  * Streams: a fixed set of records, hashed by the sector where they would continue, and in a list from the oldest to the newest. A request
  * that continues none takes over the oldest. A hash chain holds one record on average.
  *
+ * What a task did counts less the longer it is ago (T-19): for every RECENT_IO_TTL_NS that it was idle, its average halves. So a task that
+ * copied a large file some minutes ago, or a new process with its pid, is not kept from the cache; as long as a task works without
+ * such breaks, it is judged exactly as the kernel does.
+ *
  * Tasks live in a fixed table. An id may sit in any of the TASK_WAYS slots behind its hash; a full window gives up its least
  * recently used task. Nothing is ever removed, so a window needs no tombstones, and memory is bounded whatever number of processes comes by.
  */
@@ -126,12 +130,23 @@ static void task_end_stream(struct seq_task *t)
 	t->seq_bytes = 0;
 }
 
+/* The last stream fades, too: it has expired with the first halving, and is going to be averaged. */
+static void task_fade(struct seq_task *t, uint64_t now_ns)
+{
+	uint64_t halvings = now_ns > t->last_ns ? (now_ns - t->last_ns) / RECENT_IO_TTL_NS : 0;
+
+	t->avg_bytes = halvings < 64 ? t->avg_bytes >> halvings : 0;
+	t->seq_bytes = halvings < 64 ? t->seq_bytes >> halvings : 0;
+	t->last_ns = now_ns;
+}
+
 uint64_t seq_detector_note(struct seq_detector *s, uint64_t task_id, bool use_average, uint64_t sector, uint64_t len_bytes, uint64_t now_ns)
 {
 	struct seq_task *t = task_get(s, task_id);
 	struct seq_stream *st;
 	bool found;
 
+	task_fade(t, now_ns);
 	st = stream_find(s, sector, now_ns, &found);
 	if (!found) {
 		task_end_stream(t);

@@ -116,6 +116,21 @@ static void the_average_remembers_ended_streams(void **state)
 	assert_int_equal(run(2, true, 3000000, 1, 0), PAGE); /* another task has no such history */
 }
 
+/* T-19: 800 KiB ended make 100 KiB on average, in a task without a break; a break of 5 s halves what it did before. */
+static void idle_time_fades_the_average(void **state)
+{
+	run(1, true, 0, 200, 0);
+	assert_int_equal(run(1, true, 1000000, 1, 5 * S - 1), KIB(100));
+	assert_int_equal(run(1, true, 2000000, 1, 10 * S - 2), KIB(88)); /* no break of 5 s: as the kernel does it */
+	run(2, true, 3000000, 200, 10 * S);
+	assert_int_equal(run(2, true, 4000000, 1, 15 * S), KIB(50));
+	assert_int_equal(run(2, true, 5000000, 1, 30 * S), (KIB(50) / 8 * 7 + PAGE / 8) / 8); /* (50 * 7 + 4) / 8, each an eighth by now */
+	run(3, true, 6000000, 200, 40 * S);
+	assert_int_equal(run(3, true, 7000000, 1, 1000 * S), PAGE);
+	run(4, true, 8000000, 200, 2000 * S);
+	assert_int_equal(run(4, true, 9000000, 1, 1000 * S), KIB(100)); /* a clock that goes backwards fades nothing */
+}
+
 /* T-18: the kernel's page cache writes with pid 0; its file handle is the task and has no average. */
 static void without_average_only_the_running_stream_counts(void **state)
 {
@@ -162,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(streams_are_found_as_a_plain_search_finds_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stream_expires_after_five_seconds, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_average_remembers_ended_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(idle_time_fades_the_average, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_average_only_the_running_stream_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_task_table_is_bounded_and_keeps_recent_tasks, setup, teardown),
 		cmocka_unit_test_setup_teardown(sums_saturate, setup, teardown),
