@@ -11,7 +11,8 @@
 #define PIECES_PER_REPORT 65536 /* a TiB, if it is contiguous */
 #define FREE_DELAY_NS (30 * NS_PER_S) /* detaches come in crowds: one table for all of them */
 
-static bool ends(const struct cset *c) { return c->purge.stopping || c->state == CSET_STOPPING; }
+/* The end of the process waits for administrative operations: one that purges for long must not hold it up (W-6). */
+static bool ends(const struct cset *c) { return c->purge.stopping || c->state == CSET_STOPPING || c->bcf->stopping; }
 
 /* --- finding ------------------------------------------------------------------------------------------------------------- */
 

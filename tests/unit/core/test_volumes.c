@@ -456,6 +456,28 @@ static void requests_that_waited_for_a_resize_obey_the_new_size(void **state)
 	rig_run(11, CACHE_MODE_WRITEBACK, waiting_requests);
 }
 
+static void while_the_process_ends(struct rig *r)
+{
+	struct bdev *d = make_volume(r, "1M");
+
+	for (uint64_t at = 0; at < MIB_SECTORS; at += 8)
+		assert_int_equal(put(d, at, 8, (char)(at / 8 % 100 + 1)), 8);
+	r->bcf->stopping = true;
+	assert_int_equal(volume_resize(d, KIB(64), NULL), -EINTR);
+	r->bcf->stopping = false;
+	assert_int_equal(d->nr_sectors, MIB_SECTORS); /* as before, and what was purged of the tail already is zeros */
+	assert_int_equal(r->c->uuids[d->inode].sectors, MIB_SECTORS);
+	for (uint64_t at = 0; at < 128; at += 8)
+		assert_int_equal(get(d, at, 8), at / 8 % 100 + 1);
+	assert_int_equal(dev_ctl(r, d, "size", "64k"), 0);
+	check(r);
+}
+
+static void a_purge_does_not_hold_up_the_end_of_the_process(void **state)
+{
+	rig_run(15, CACHE_MODE_WRITEBACK, while_the_process_ends);
+}
+
 /* --- failures ------------------------------------------------------------------------------------------------------------ */
 
 static void no_table(struct rig *r)
@@ -551,6 +573,7 @@ int main(void)
 		cmocka_unit_test(what_a_smaller_size_cuts_off_does_not_come_back),
 		cmocka_unit_test(growing_does_not_show_what_the_kernel_left_behind_the_end),
 		cmocka_unit_test(requests_that_waited_for_a_resize_obey_the_new_size),
+		cmocka_unit_test(a_purge_does_not_hold_up_the_end_of_the_process),
 		cmocka_unit_test(a_table_that_cannot_be_written_fails_the_set),
 		cmocka_unit_test(a_removal_that_fails_leaves_the_volume_for_the_next_start),
 		cmocka_unit_test(a_registration_that_waited_until_the_end_is_refused),
