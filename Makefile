@@ -35,7 +35,7 @@ CORE    := $(call src,core core/engine core/io core/util core/btree core/journal
 FUSE    := $(call src,fuse)
 TOOLS   := $(call src,tools)
 SIM     := $(call src,tests/sim)
-SIM_MAINS := main exhaustive nth
+SIM_MAINS := main exhaustive nth cycles
 
 # --- the programs ---
 
@@ -61,7 +61,7 @@ $(B)/bcachectl: $(B)/tools/main.o $(B)/libtools.a $(B)/libcore.a $(B)/libformats
 # A core whose memory can run out: tests/sim/alloc_fault.h.
 $(B)/libcore-alloc.a: $(B)/libcore.a
 	$(Q)objcopy $(foreach f,malloc calloc realloc reallocarray posix_memalign strdup free mmap munmap,--redefine-sym $f=core_$f) $< $@
-$(B)/nth: $(B)/tests/sim/nth.o $(B)/libsim.a $(B)/libcore-alloc.a $(B)/libsim.a $(B)/libformats.a
+$(B)/nth $(B)/cycles: $(B)/%: $(B)/tests/sim/%.o $(B)/libsim.a $(B)/libcore-alloc.a $(B)/libsim.a $(B)/libformats.a
 	$(call say,LD,$@)
 	$(link) $(LIBS_CORE)
 $(B)/sim: $(B)/tests/sim/main.o $(B)/libsim.a $(B)/libcore-alloc.a $(B)/libsim.a $(B)/libformats.a
@@ -149,11 +149,13 @@ SEEDS       ?= 1:500 1001:500 2001:500 3001:500 4001:500 5001:500
 FAULTY      ?= 7001:200:faults 7001:100:enospc 7001:200:lies 7001:100:no-memory 8001:100:lies:no-memory:enospc
 LINT        := $(wildcard tests/lint/*.sh)
 SIM_SEEDS   := $(addprefix sim:,$(SEEDS) $(FAULTY))
-# Every sequence of so many operations, with every power cut.
-EXHAUSTIVE  ?= 3
+# Every sequence of so many operations, with every power cut. Up to 3: 4 minutes of a processor.
+EXHAUSTIVE  ?= 2
 # Fail the n-th I/O and allocation, for every n; or for every NTH-th n.
 NTH         ?= 1
-SIM_ALL      = nth:$(NTH) $(addprefix exhaustive:,$(EXHAUSTIVE)) $(SIM_SEEDS)
+# Starts and stops of one process.
+CYCLES      ?= 1000
+SIM_ALL      = nth:$(NTH) cycles:$(CYCLES) $(addprefix exhaustive:,$(EXHAUSTIVE)) $(SIM_SEEDS)
 INTEGRATION := $(filter-out tests/integration/functions.sh,$(wildcard tests/integration/*.sh))
 GOLDEN      := $(wildcard tests/golden/run)
 INTEROP     := $(filter-out tests/interop/functions.sh,$(wildcard tests/interop/*.sh))
@@ -161,7 +163,7 @@ RUN          = B=$(B) tests/run -j $(JOBS) $(if $(T),-m '$(T)')
 
 FUZZ_CHECK  := tests/fuzz/regress/run
 
-test-programs: all $(UNIT) $(FUZZ_REPLAY) $(B)/bcache-fuse-stub $(B)/linear $(B)/sim $(B)/exhaustive $(B)/nth
+test-programs: all $(UNIT) $(FUZZ_REPLAY) $(B)/bcache-fuse-stub $(B)/linear $(B)/sim $(B)/exhaustive $(B)/nth $(B)/cycles
 
 check: packages-check
 	@$(again) test-programs
@@ -176,11 +178,11 @@ check-asan:
 check-ubsan:
 	@$(again) check-variant B=build/ubsan SAN=undefined SEEDS='1:200 1001:200' FAULTY='7001:40:faults 8001:40:lies:no-memory:enospc' EXHAUSTIVE=1
 check-tsan:
-	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20' FAULTY=7001:20:faults EXHAUSTIVE=1 NTH=10
+	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20' FAULTY=7001:20:faults EXHAUSTIVE=1 NTH=10 CYCLES=100
 check-valgrind:
 	@tools/deb/packages.sh valgrind
 	@WRAP='valgrind -q --error-exitcode=99' TEST_TIMEOUT=3600 START_TIMEOUT=120 \
-		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3' FAULTY=8001:3:lies:no-memory:enospc EXHAUSTIVE=0 NTH=40
+		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3' FAULTY=8001:3:lies:no-memory:enospc EXHAUSTIVE=0 NTH=40 CYCLES=20
 
 unit:
 	@$(again) $(if $(T),$(foreach u,$(UNIT),$(if $(findstring $(T),$(u)),$(u))),$(UNIT))

@@ -142,17 +142,6 @@ static void only_verify(struct world *w, void *ctx)
 	world_verify(w);
 }
 
-static void check_memory(struct world *w, uint64_t before)
-{
-	char text[1000] = "";
-	struct printbuf out = PRINTBUF(text);
-
-	if (world_failed(w) || alloc_fault_outstanding() == before)
-		return;
-	alloc_fault_to_text(&out, 5);
-	world_fail(w, "%lld allocations are left after the stop%s", (long long)(alloc_fault_outstanding() - before), text);
-}
-
 /* The memory of the engine itself comes before that of the core, and does not fail. */
 static enum world_end boot(struct world *w, void (*body)(struct world *w, void *ctx))
 {
@@ -168,7 +157,7 @@ static void live(struct world *w)
 
 	w->plan_faults = plan_faults;
 	boot(w, everything);
-	check_memory(w, before);
+	world_check_memory(w, before);
 	if (world_failed(w))
 		return;
 	boot(w, until_a_cut);
@@ -176,7 +165,7 @@ static void live(struct world *w)
 		return;
 	before = alloc_fault_outstanding(); /* a cut leaves what fibers owned */
 	boot(w, after_it);
-	check_memory(w, before);
+	world_check_memory(w, before);
 	w->plan_faults = NULL;
 	for (unsigned i = 0; i < 2 && !world_failed(w); i++)
 		if (boot(w, only_verify) != WORLD_STOPPED && !world_failed(w))

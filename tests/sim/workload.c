@@ -658,7 +658,7 @@ int workload_run(struct world *w)
 	struct load l = { .w = w };
 	unsigned boots = w->options.cut_at ? 1 : (unsigned)rng_between(&w->rng, 2, 8), ops = w->options.nr_ops;
 
-	if (!w->options.tiny && rng_percent(&w->rng, 35))
+	if (!w->options.tiny && !w->options.for_kernel && rng_percent(&w->rng, 35))
 		w->volumes = volumes_new(w);
 	l.profile = &profiles[prng_below(&w->rng, ARRAY_SIZE(profiles))];
 	for (unsigned i = 0; i < w->nr_backing; i++)

@@ -161,6 +161,8 @@ bool world_may_fail(const struct world *w);
 void world_no_faults(struct world *w);
 /* The power goes now: the calling fiber never returns. */
 FIBER_FN void world_cut_now(struct world *w);
+/* After an orderly stop: as many allocations of the core are left (alloc_fault_outstanding()) as there were before the start. */
+void world_check_memory(struct world *w, uint64_t before);
 /* Between these, memory does not run out: for what the simulator asks of the core. They do not nest. */
 void world_memory_is_safe(struct world *w);
 void world_memory_may_fail(struct world *w);

@@ -92,6 +92,17 @@ void world_memory_is_safe(struct world *w)
 		alloc_fault_disarm();
 }
 
+void world_check_memory(struct world *w, uint64_t before)
+{
+	char text[1000] = "";
+	struct printbuf out = PRINTBUF(text);
+
+	if (world_failed(w) || alloc_fault_outstanding() == before)
+		return;
+	alloc_fault_to_text(&out, 5);
+	world_fail(w, "%lld allocations are left after the stop%s", (long long)(alloc_fault_outstanding() - before), text);
+}
+
 void world_memory_may_fail(struct world *w)
 {
 	struct alloc_fault f = { .one_in = 2 + rng_log(&w->memory_rng, 2000), .chance = prng_u64(&w->memory_rng) };
