@@ -35,7 +35,7 @@ CORE    := $(call src,core core/engine core/io core/util core/btree core/journal
 FUSE    := $(call src,fuse)
 TOOLS   := $(call src,tools)
 SIM     := $(call src,tests/sim)
-SIM_MAINS := main exhaustive nth cycles
+SIM_MAINS := main exhaustive nth cycles cycles
 
 # --- the programs ---
 
@@ -217,6 +217,11 @@ nth:
 	@$(again) $(B)/nth
 	@$(B)/nth --jobs $(JOBS)
 
+# Start and stop one set, over and over, while it is at work.
+cycles:
+	@$(again) $(B)/cycles
+	@$(B)/cycles $(CYCLES)
+
 # make fuzz TIME=60 [TARGET=fuzz_start]: each fuzzer for so many seconds. What it learns stays in build/fuzz/corpus, what it finds too.
 TIME   ?= 60
 TARGET ?= $(FUZZ_TARGETS)
@@ -263,6 +268,7 @@ help:
 	@echo 'make sim [SEED=N] [MINUTES=N]              simulated crashes: one seed, or new ones for a while'
 	@echo 'make exhaustive [LENGTH=4]                 all sequences of so many operations, with every power cut'
 	@echo 'make nth              fail the n-th I/O and the n-th allocation, for every n'
+	@echo 'make cycles [CYCLES=1000]                  start and stop under I/O; nothing may be left behind'
 	@echo 'make fuzz [TIME=SECONDS] [TARGET=fuzz_X]   libFuzzer on the parsers, the control files and whole images'
 	@echo 'make mutants [T=TEXT] breaks one rule at a time and shows which test notices'
 	@echo 'make cover            test coverage of formats/ and core/'
