@@ -543,10 +543,10 @@ static void lru_takes_the_coldest_first_and_spares_what_is_used_meanwhile(void *
 static void coldness_is_weighed_against_live_sectors(void **state) { RUN(body_weight); }
 static void fifo_goes_round_in_order(void **state) { RUN(body_fifo); }
 static void random_takes_any(void **state) { RUN(body_random); }
-static void no_policy_takes_what_is_in_use_or_too_far_ahead_of_gc(void **state) { RUN(body_ineligible); }
+static void i17_no_policy_takes_what_is_in_use_or_too_far_ahead_of_gc(void **state) { RUN(body_ineligible); }
 static void priorities_age_with_traffic(void **state) { RUN(body_aging); }
-static void r3_1_no_bucket_is_handed_out_before_its_gen_is_durable(void **state) { RUN(body_durable_gens); }
-static void r3_3_no_priorities_are_written_while_a_freed_nodes_parent_is_not(void **state) { RUN(body_blocked); }
+static void i03_no_bucket_is_handed_out_before_its_gen_is_durable(void **state) { RUN(body_durable_gens); }
+static void i04_no_priorities_are_written_while_a_freed_nodes_parent_is_not(void **state) { RUN(body_blocked); }
 static void r3_5_the_image_of_gens_is_of_one_moment(void **state) { RUN(body_snapshot); }
 static void a_full_cache_that_rests_does_not_run_gc(void **state) { RUN(body_full_and_idle); }
 static void freelist_percent_keeps_that_much_free(void **state) { RUN(body_freelist); }
@@ -565,10 +565,10 @@ int main(void)
 		TEST(coldness_is_weighed_against_live_sectors),
 		TEST(fifo_goes_round_in_order),
 		TEST(random_takes_any),
-		TEST(no_policy_takes_what_is_in_use_or_too_far_ahead_of_gc),
+		TEST(i17_no_policy_takes_what_is_in_use_or_too_far_ahead_of_gc),
 		TEST(priorities_age_with_traffic),
-		TEST(r3_1_no_bucket_is_handed_out_before_its_gen_is_durable),
-		TEST(r3_3_no_priorities_are_written_while_a_freed_nodes_parent_is_not),
+		TEST(i03_no_bucket_is_handed_out_before_its_gen_is_durable),
+		TEST(i04_no_priorities_are_written_while_a_freed_nodes_parent_is_not),
 		TEST(r3_5_the_image_of_gens_is_of_one_moment),
 		TEST(a_full_cache_that_rests_does_not_run_gc),
 		TEST(freelist_percent_keeps_that_much_free),

@@ -417,7 +417,7 @@ static void step(struct rig *r)
 	look_up(r);
 }
 
-static void a_leaf_maps_every_sector_like_a_flat_array(void **state)
+static void i22_a_leaf_maps_every_sector_like_a_flat_array(void **state)
 {
 	struct rig *r = malloc(sizeof(*r));
 
@@ -920,7 +920,7 @@ int main(void)
 		cmocka_unit_test(splitting_keeps_at_least_the_wanted_part),
 		cmocka_unit_test(a_node_of_one_key_is_not_split),
 		cmocka_unit_test(a_split_leaf_maps_the_same_in_two_parts),
-		cmocka_unit_test(a_leaf_maps_every_sector_like_a_flat_array),
+		cmocka_unit_test(i22_a_leaf_maps_every_sector_like_a_flat_array),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

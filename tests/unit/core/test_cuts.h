@@ -21,6 +21,7 @@ struct cuts {
 	struct world_options options;	  /* of the tiny world */
 	void (*body)(struct world *w);
 	void (*check)(struct world *w);	  /* in the recovered world; may be NULL */
+	bool (*when)(struct world *w);	  /* cut at this event? NULL: at all */
 	unsigned nr_torn;		  /* outcomes by chance for each cut; 0: 1 */
 	bool starting;			  /* from the first event on */
 };
@@ -93,7 +94,7 @@ static inline void cuts_at_event(struct world *w)
 		return;
 	cuts.disks = disks;
 	cuts.model = model;
-	if (cuts_fork(w))
+	if ((!cuts.what->when || cuts.what->when(w)) && cuts_fork(w))
 		w->power.cut_at = w->power.nr_events;
 }
 

@@ -67,7 +67,7 @@ static void fail_one_flush(struct world *w, void *ctx)
 	assert_int_equal(bcf_write(d, fresh, LEN, 0, NULL), -EIO);
 }
 
-static void a_failed_flush_is_reported_from_then_on(void **state) { live(fail_one_flush, WORLD_STOPPED); }
+static void i24_a_failed_flush_is_reported_from_then_on(void **state) { live(fail_one_flush, WORLD_STOPPED); }
 
 /* --- I-19 ---------------------------------------------------------------------------------------------------------------- */
 
@@ -88,7 +88,7 @@ static void fail_data_writes(struct world *w, void *ctx)
 	check_reads(d, fresh);
 }
 
-static void data_that_the_cache_refuses_goes_to_backing(void **state) { live(fail_data_writes, WORLD_STOPPED); }
+static void i19_data_that_the_cache_refuses_goes_to_backing(void **state) { live(fail_data_writes, WORLD_STOPPED); }
 
 /* --- I-14 ---------------------------------------------------------------------------------------------------------------- */
 
@@ -103,7 +103,7 @@ static void fail_dirty_read(struct world *w, void *ctx)
 	check_reads(d, fresh);
 }
 
-static void dirty_data_never_come_from_backing(void **state) { live(fail_dirty_read, WORLD_STOPPED); }
+static void i14_dirty_data_never_come_from_backing(void **state) { live(fail_dirty_read, WORLD_STOPPED); }
 
 static void fail_clean_read(struct world *w, void *ctx)
 {
@@ -138,16 +138,16 @@ static void fail_set(struct world *w, void *ctx)
 	bdev_release(d);
 }
 
-static void a_device_with_dirty_data_freezes_when_its_set_fails(void **state) { live(fail_set, WORLD_STOPPED); }
+static void i27_a_device_with_dirty_data_freezes_when_its_set_fails(void **state) { live(fail_set, WORLD_STOPPED); }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_failed_flush_is_reported_from_then_on),
-		cmocka_unit_test(data_that_the_cache_refuses_goes_to_backing),
-		cmocka_unit_test(dirty_data_never_come_from_backing),
+		cmocka_unit_test(i24_a_failed_flush_is_reported_from_then_on),
+		cmocka_unit_test(i19_data_that_the_cache_refuses_goes_to_backing),
+		cmocka_unit_test(i14_dirty_data_never_come_from_backing),
 		cmocka_unit_test(clean_data_come_from_backing),
-		cmocka_unit_test(a_device_with_dirty_data_freezes_when_its_set_fails),
+		cmocka_unit_test(i27_a_device_with_dirty_data_freezes_when_its_set_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,7 @@ static void start_after_tear(unsigned kept)
 	free_disks(&r);
 }
 
-static void an_append_torn_in_any_way_loses_nothing_and_is_gone_after_the_start(void **state)
+static void i23_an_append_torn_in_any_way_loses_nothing_and_is_gone_after_the_start(void **state)
 {
 	unsigned torn = 0, ways;
 
@@ -292,7 +292,7 @@ static void the_limit_of_the_node_cache_follows_at_run_time(void **state) { live
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_append_torn_in_any_way_loses_nothing_and_is_gone_after_the_start),
+		cmocka_unit_test(i23_an_append_torn_in_any_way_loses_nothing_and_is_gone_after_the_start),
 		cmocka_unit_test(the_same_damage_is_fatal_while_the_set_runs),
 		cmocka_unit_test(every_written_node_is_read_back_while_verify_is_on),
 		cmocka_unit_test(what_differs_from_memory_fails_the_set),

@@ -246,14 +246,14 @@ static void body_counts(struct rig *r)
 	for (uint64_t seed = 0; seed < 10; seed++) \
 	rig_run(seed, CACHE_MODE_##mode, body)
 
-static void a_read_that_loses_its_bucket_looks_again(void **state) { RUN(WRITEBACK, body_reuse); RUN(WRITETHROUGH, body_reuse); }
+static void i13_a_read_that_loses_its_bucket_looks_again(void **state) { RUN(WRITEBACK, body_reuse); RUN(WRITETHROUGH, body_reuse); }
 static void a_fill_gives_up_while_a_write_of_its_range_is_in_flight(void **state)
 {
 	RUN(WRITETHROUGH, body_fill_during_write);
 	RUN(WRITEAROUND, body_fill_during_write);
 }
 
-static void a_fill_never_replaces_newer_data(void **state)
+static void i12_a_fill_never_replaces_newer_data(void **state)
 {
 	RUN(WRITEBACK, body_late_fill);
 	RUN(WRITETHROUGH, body_late_fill);
@@ -263,19 +263,19 @@ static void a_fill_never_replaces_newer_data(void **state)
 }
 static void a_miss_during_a_write_is_not_filled(void **state) { RUN(WRITEAROUND, body_miss_during_write); }
 static void a_failed_fill_is_dropped_without_a_word(void **state) { RUN(WRITETHROUGH, body_fill_fails); }
-static void writers_of_neighbouring_bytes_do_not_undo_each_other(void **state) { RUN(WRITEBACK, body_byte_writers); RUN(WRITETHROUGH, body_byte_writers); }
+static void i25_writers_of_neighbouring_bytes_do_not_undo_each_other(void **state) { RUN(WRITEBACK, body_byte_writers); RUN(WRITETHROUGH, body_byte_writers); }
 static void requests_may_be_larger_than_every_table(void **state) { RUN(WRITEBACK, body_large); RUN(WRITETHROUGH, body_large); }
 static void requests_are_counted_while_they_last(void **state) { RUN(WRITETHROUGH, body_counts); }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_read_that_loses_its_bucket_looks_again),
-		TEST(a_fill_never_replaces_newer_data),
+		TEST(i13_a_read_that_loses_its_bucket_looks_again),
+		TEST(i12_a_fill_never_replaces_newer_data),
 		TEST(a_fill_gives_up_while_a_write_of_its_range_is_in_flight),
 		TEST(a_miss_during_a_write_is_not_filled),
 		TEST(a_failed_fill_is_dropped_without_a_word),
-		TEST(writers_of_neighbouring_bytes_do_not_undo_each_other),
+		TEST(i25_writers_of_neighbouring_bytes_do_not_undo_each_other),
 		TEST(requests_may_be_larger_than_every_table),
 		TEST(requests_are_counted_while_they_last),
 	};

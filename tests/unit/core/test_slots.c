@@ -87,7 +87,7 @@ static void many_cycles(struct rig *r)
 		assert_true(slot == r->d->inode || slot_state(r, slot) != UUID_SLOT_INVALID || r->c->slots[slot].keys != SLOT_KEPT);
 }
 
-static void ten_thousand_attach_and_detach_cycles_show_no_data_of_an_earlier_one(void **state)
+static void i21_ten_thousand_attach_and_detach_cycles_show_no_data_of_an_earlier_one(void **state)
 {
 	rig_run_buckets(1, CACHE_MODE_WRITETHROUGH, many_cycles, 8);
 }
@@ -218,7 +218,7 @@ static void when_all_slots_hold_dirty_data_an_attach_says_so(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ten_thousand_attach_and_detach_cycles_show_no_data_of_an_earlier_one),
+		cmocka_unit_test(i21_ten_thousand_attach_and_detach_cycles_show_no_data_of_an_earlier_one),
 		cmocka_unit_test(slots_without_owner_are_purged_unless_they_hold_dirty_data_that_nobody_gave_up),
 		cmocka_unit_test(a_purge_deletes_what_it_is_told_to_and_writes_the_leaves),
 		cmocka_unit_test(when_all_slots_hold_dirty_data_an_attach_says_so),

@@ -502,13 +502,13 @@ static void everything_dirty_gets_to_backing_and_is_clean_then(void **state) { R
 static void neighbours_are_written_together(void **state) { RUN(body_runs_coalesce); }
 static void what_backing_refuses_stays_dirty(void **state) { RUN(body_backing_write_error); }
 static void what_cannot_be_read_is_not_written(void **state) { RUN(body_cache_read_error); }
-static void without_a_flush_nothing_is_clean(void **state) { RUN(body_flush_error); }
-static void writes_do_not_overtake_writeback(void **state) { RUN(body_write_overtakes_nothing); }
+static void i09_without_a_flush_nothing_is_clean(void **state) { RUN(body_flush_error); }
+static void i15_writes_do_not_overtake_writeback(void **state) { RUN(body_write_overtakes_nothing); }
 static void detaching_writes_everything_back(void **state) { RUN(body_detach); }
 static void the_rate_is_kept(void **state) { RUN(body_rate); }
 static void DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged(void **state) { RUN(body_dirty_first); } /* R1.6 */
 static void CLEAN_comes_after_data_flush_and_journal(void **state) { RUN(body_clean_last); } /* R8.2 */
-static void without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
+static void i20_without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
 static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
 static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
 static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
@@ -527,13 +527,13 @@ int main(void)
 		TEST(neighbours_are_written_together),
 		TEST(what_backing_refuses_stays_dirty),
 		TEST(what_cannot_be_read_is_not_written),
-		TEST(without_a_flush_nothing_is_clean),
-		TEST(writes_do_not_overtake_writeback),
+		TEST(i09_without_a_flush_nothing_is_clean),
+		TEST(i15_writes_do_not_overtake_writeback),
 		TEST(detaching_writes_everything_back),
 		TEST(the_rate_is_kept),
 		TEST(DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged),
 		TEST(CLEAN_comes_after_data_flush_and_journal),
-		TEST(without_has_dirty_the_index_has_no_dirty_key),
+		TEST(i20_without_has_dirty_the_index_has_no_dirty_key),
 		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
 		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
 		TEST(what_could_not_be_flushed_is_listed),

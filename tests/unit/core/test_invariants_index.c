@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* behaviour.md §11, what keeps the index, the buckets and the states in step when the power goes: see test_cuts.h. */
+#include "tests/unit/core/test_cuts.h"
+
+static void step(struct world *w, enum step op) { step_perform(w, op); }
+
+static void set(struct world *w, const char *file, const char *text)
+{
+	if (world_ctl(w, 0, file, text) < 0)
+		world_fail(w, "cannot set %s to %s", file, text);
+}
+
+/* --- I-3: buckets ---------------------------------------------------------------------------------------------------------- */
+
+#define LARGER_SECTORS 1600u /* than the cache */
+
+static uint64_t nr_prio_writes;
+
+/* While emptied buckets wait for their gens to become durable, and shortly after. */
+static bool near_prio_write(struct world *w)
+{
+	static unsigned events;
+	const struct alloc *a = &world_cset(w)->alloc;
+
+	if (a->nr_prio_writes != nr_prio_writes || fmutex_locked(&a->prio_lock))
+		events = 12;
+	nr_prio_writes = a->nr_prio_writes;
+	return events && events--;
+}
+
+/* Clean copies come and go; what recovery finds of an older index must not lead to a younger copy of something else. */
+static void read_more_than_fits(struct world *w)
+{
+	steps_prepare(w);
+	for (unsigned round = 0; round < 2; round++)
+		for (uint64_t at = 0; at < LARGER_SECTORS && !world_failed(w); at += 32) {
+			if (round == 1 && at == LARGER_SECTORS / 2)
+				cuts_begin();
+			steps_read(w, at, 32);
+			if (round == 1 && at == LARGER_SECTORS * 3 / 4)
+				cuts_end(w);
+		}
+}
+
+static void i03_buckets_emptied_before_a_power_cut_lead_to_nothing_else(void **state)
+{
+	struct world_options o = { .tiny_sectors = LARGER_SECTORS };
+
+	assert_true(cuts_run(&(struct cuts){ .options = o, .body = read_more_than_fits, .when = near_prio_write }) > 10);
+}
+
+/* --- I-5: nodes ------------------------------------------------------------------------------------------------------------ */
+
+#define SPREAD_SECTORS 400u
+static const struct world_options spread = { .tiny_sectors = SPREAD_SECTORS, .tiny_buckets = SPREAD_SECTORS };
+
+/* While a node is replaced, and shortly after. */
+static bool near_restructure(struct world *w)
+{
+	static unsigned events;
+
+	if (fmutex_locked(&world_cset(w)->btree.structure))
+		events = 4;
+	return events && events--;
+}
+
+/* Single sectors, all over the device: leaves are split, and so is the root. */
+static void split_leaves(struct world *w)
+{
+	uint64_t splits = world_cset(w)->btree.nr_splits;
+
+	steps_prepare(w);
+	for (unsigned i = 0; i < SPREAD_SECTORS && !world_failed(w); i++) {
+		if (i == 130)
+			cuts_begin();
+		steps_write(w, i * 149u % SPREAD_SECTORS, 1, STEPS_PLAIN);
+		if (i % 8 == 0)
+			step(w, STEP_FLUSH);
+	}
+	cuts_end(w);
+	if (world_cset(w)->btree.nr_splits < splits + 2 || !world_cset(w)->btree.root->level)
+		world_fail(w, "%llu splits", (unsigned long long)(world_cset(w)->btree.nr_splits - splits));
+}
+
+static void i05_children_are_durable_before_their_parents_and_roots_before_their_entries(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .options = spread, .body = split_leaves, .when = near_restructure }) > 20);
+}
+
+/* --- I-9, I-10, I-11: states ----------------------------------------------------------------------------------------------- */
+
+static void clean_in_all_ways(struct world *w)
+{
+	steps_prepare(w);
+	step(w, STEP_WRITE);
+	step(w, STEP_FLUSH);
+	cuts_begin();
+	step(w, STEP_OVERWRITE);
+	step(w, STEP_WRITEBACK);
+	for (unsigned mode = 0; mode < 4; mode++) { /* over dirty data */
+		set(w, "%s/cache_mode", "writeback");
+		steps_write(w, 0, 12, STEPS_PLAIN);
+		step(w, STEP_FLUSH);
+		set(w, "%s/cache_mode", cache_mode_names[mode]);
+		steps_write(w, 4, 4, STEPS_PLAIN);
+		step(w, STEP_PUNCH);
+	}
+	cuts_end(w);
+}
+
+static void i09_no_dirty_key_becomes_clean_before_the_backing_flush(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = clean_in_all_ways }) > 50);
+}
+
+/* world_boot() asks after each cut: a device that calls itself clean, or alone, holds everything. */
+static void dirty_and_clean_again(struct world *w)
+{
+	steps_prepare(w);
+	step(w, STEP_FLUSH);
+	cuts_begin();
+	for (unsigned round = 0; round < 2; round++) {
+		step(w, STEP_WRITE);
+		step(w, STEP_FLUSH);
+		step(w, STEP_WRITEBACK);
+		fiber_sleep_ns(60 * NS_PER_S); /* and it says so */
+	}
+	cuts_end(w);
+}
+
+static void i10_a_device_that_says_it_is_clean_holds_everything(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = dirty_and_clean_again }) > 30);
+}
+
+static void detach_dirty(struct world *w)
+{
+	steps_prepare(w);
+	step(w, STEP_WRITE);
+	step(w, STEP_FLUSH);
+	cuts_begin();
+	step(w, STEP_DETACH);
+	step(w, STEP_OVERWRITE);
+	step(w, STEP_FLUSH);
+	step(w, STEP_ATTACH);
+	step(w, STEP_READ);
+	cuts_end(w);
+}
+
+/* The start after each cut: register_all() lets no dirty device run without its set, and attach_all() wants one that was not detached to run. */
+static void i11_a_dirty_device_runs_with_its_data_or_not_at_all(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = detach_dirty }) > 20);
+}
+
+/* --- I-18 ------------------------------------------------------------------------------------------------------------------ */
+
+static void dirty_data_among_passing_clean(struct world *w)
+{
+	steps_prepare(w);
+	for (unsigned round = 0; round < 3; round++) {
+		step(w, STEP_WRITE);
+		step(w, STEP_FLUSH);
+		step(w, STEP_GC);
+		for (uint64_t at = 64; at < LARGER_SECTORS && !world_failed(w); at += 32)
+			steps_read(w, at, 32);
+		step(w, STEP_GC);
+	}
+	cuts_begin();
+	cuts_end(w);
+	step(w, STEP_READ);
+}
+
+static void i18_gc_and_reuse_leave_dirty_data_alone(void **state)
+{
+	struct world_options o = { .tiny_sectors = LARGER_SECTORS };
+
+	(void)cuts_run(&(struct cuts){ .options = o, .body = dirty_data_among_passing_clean });
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(i03_buckets_emptied_before_a_power_cut_lead_to_nothing_else),
+		cmocka_unit_test(i05_children_are_durable_before_their_parents_and_roots_before_their_entries),
+		cmocka_unit_test(i09_no_dirty_key_becomes_clean_before_the_backing_flush),
+		cmocka_unit_test(i10_a_device_that_says_it_is_clean_holds_everything),
+		cmocka_unit_test(i11_a_dirty_device_runs_with_its_data_or_not_at_all),
+		cmocka_unit_test(i18_gc_and_reuse_leave_dirty_data_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
