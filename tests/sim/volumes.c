@@ -128,8 +128,8 @@ static void zero_behind(struct volumes *v, struct volume *one, uint64_t from)
 
 static void has_size(struct volumes *v, struct volume *one, uint64_t sectors)
 {
-	if (sectors != one->sectors)
-		zero_behind(v, one, min(sectors, one->sectors));
+	if (sectors < one->sectors)
+		zero_behind(v, one, sectors);
 	one->sectors = sectors;
 	one->doing = NOTHING;
 }
@@ -337,12 +337,93 @@ static FIBER_FN void destroy(struct volumes *v, struct volume *one, struct bdev 
 		is_gone(one);
 }
 
+/* Somebody who reads or writes while the size changes: he waits, and then obeys the new one. */
+struct guest {
+	struct volumes *v;
+	struct volume *one;
+	struct bdev *d;		/* held */
+	struct model_op op;	/* of a write */
+	uint64_t fits_bytes;	/* up to here it fits whatever becomes of the size */
+	struct model_read read;
+	uint64_t offset_bytes, len_bytes;
+	struct fiber *fiber;
+	uint8_t *buf;
+};
+
+static void guest_writes(struct guest *g)
+{
+	int64_t r;
+
+	model_pattern(g->one->number, g->op.gen, g->op.offset_bytes, g->buf, g->op.len_bytes);
+	model_write_begin(g->one->model, &g->op);
+	r = bcf_write(g->d, g->buf, g->op.len_bytes, g->op.offset_bytes, NULL);
+	if (r != (int64_t)g->op.len_bytes && !excused(g->v, r) &&
+	    (r != -ENOSPC || g->op.offset_bytes + g->op.len_bytes <= g->fits_bytes))
+		world_fail(g->v->w, "volume %u: write of %llu+%llu beside a resize returns %lld", g->one->number,
+			   (unsigned long long)g->op.offset_bytes, (unsigned long long)g->op.len_bytes, (long long)r);
+	model_write_end(g->one->model, &g->op, r < 0 ? (int)r : 0, false);
+}
+
+static void guest_reads(struct guest *g)
+{
+	char text[2000] = "";
+	struct printbuf why = PRINTBUF(text);
+	int64_t r;
+
+	model_read_begin(g->one->model, &g->read);
+	r = bcf_read(g->d, g->buf, g->len_bytes, g->offset_bytes, NULL);
+	if (r < 0 && !excused(g->v, r))
+		world_fail(g->v->w, "volume %u: a read beside a resize returns %lld", g->one->number, (long long)r);
+	if (model_read_end(g->one->model, &g->read, g->offset_bytes, g->buf, r < 0 ? 0 : (size_t)r, &why) < 0)
+		world_fail(g->v->w, "volume %u: wrong data beside a resize, read of %llu+%lld: %s", g->one->number,
+			   (unsigned long long)g->offset_bytes, (long long)r, text);
+}
+
+static void guest_fiber(void *arg)
+{
+	struct guest *g = arg;
+
+	if (g->op.len_bytes)
+		guest_writes(g);
+	else
+		guest_reads(g);
+}
+
+static void guest_comes(struct guest *g, struct prng *r)
+{
+	uint64_t limit = max(g->one->sectors, g->one->wanted) * SECTOR_BYTES, size = g->v->max_sectors * SECTOR_BYTES;
+
+	g->fits_bytes = min(g->one->sectors, g->one->wanted) * SECTOR_BYTES;
+	if (rng_percent(r, 50)) {
+		g->op.len_bytes = rng_log(r, limit);
+		g->op.offset_bytes = prng_below(r, limit - g->op.len_bytes + 1);
+		g->op.gen = ++g->v->gen;
+	} else {
+		g->offset_bytes = prng_below(r, size);
+		g->len_bytes = rng_between(r, 1, size - g->offset_bytes);
+	}
+	bdev_hold(g->d);
+	g->fiber = fiber_spawn("guest", guest_fiber, g);
+	if (!g->fiber)
+		abort();
+}
+
+static FIBER_FN void guest_leaves(struct guest *g)
+{
+	fiber_join(g->fiber);
+	bdev_release(g->d);
+	free(g->buf);
+}
+
 static FIBER_FN void resize(struct volumes *v, struct volume *one, struct bdev *d, struct prng *r)
 {
+	struct guest g = { .v = v, .one = one, .d = d, .buf = malloc(v->max_sectors * SECTOR_BYTES) };
 	struct model_op cut_off = { 0 };
 	char text[32];
 	int result;
 
+	if (!g.buf)
+		abort();
 	one->doing = RESIZING;
 	one->wanted = some_size(v, r);
 	if (one->wanted < one->sectors) {
@@ -353,7 +434,11 @@ static FIBER_FN void resize(struct volumes *v, struct volume *one, struct bdev *
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)one->wanted * SECTOR_BYTES);
 	world_trace(v->w, "volume %u: resize, %llu sectors to %llu", one->number, (unsigned long long)one->sectors,
 		    (unsigned long long)one->wanted);
+	guest_comes(&g, r);
+	if (rng_percent(r, 50))
+		fiber_yield();
 	result = dev_ctl(v, d, "size", text);
+	guest_leaves(&g);
 	if (cut_off.len_bytes)
 		model_write_end(one->model, &cut_off, result < 0 ? result : 0, result >= 0);
 	if (excused(v, result))
@@ -393,21 +478,31 @@ void volumes_end(struct volumes *v) { close_zombie(v); }
 
 /* --- verifying ----------------------------------------------------------------------------------------------------------- */
 
-static bool add_dirty(void *ctx, const struct bkey *k)
+struct count {
+	uint64_t dirty, end; /* sectors */
+};
+
+static bool count_key(void *ctx, const struct bkey *k)
 {
-	*(uint64_t *)ctx += bkey_dirty(k) ? bkey_size(k) : 0;
+	struct count *n = ctx;
+
+	n->dirty += bkey_dirty(k) ? bkey_size(k) : 0;
+	n->end = max(n->end, bkey_offset(k));
 	return true;
 }
 
 static FIBER_FN void check_count(struct volumes *v, const struct volume *one, const struct bdev *d)
 {
-	uint64_t dirty = 0;
+	struct count n = { 0 };
 
-	if (btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, add_dirty, &dirty) < 0)
+	if (btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, count_key, &n) < 0)
 		return; /* the set has failed: who reads will see */
-	if (dirty != d->writeback.dirty_sectors)
-		world_fail(v->w, "volume %u: %llu sectors are dirty, %llu are counted", one->number, (unsigned long long)dirty,
+	if (n.dirty != d->writeback.dirty_sectors)
+		world_fail(v->w, "volume %u: %llu sectors are dirty, %llu are counted", one->number, (unsigned long long)n.dirty,
 			   (unsigned long long)d->writeback.dirty_sectors);
+	if (n.end > d->nr_sectors)
+		world_fail(v->w, "volume %u has %llu sectors, and data up to sector %llu", one->number, (unsigned long long)d->nr_sectors,
+			   (unsigned long long)n.end);
 }
 
 void volumes_verify(struct volumes *v)

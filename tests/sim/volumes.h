@@ -3,8 +3,8 @@
 /*
  * Flash-only volumes of a simulated world: made, written, resized and removed beside everything else, each with a model of its own.
  *
- * One fiber, the keeper, does all that happens to volumes, one thing after another; what it meets are the other clients, gc, the purger and power
- * cuts. Of an operation on a volume itself a cut leaves undecided only whether it happened: the next start looks into the uuid table, and finds a state
+ * One fiber, the keeper, does all that happens to volumes, one thing after another, but for a guest who reads or writes while the size changes; what
+ * they meet are the other clients, gc, the purger and power cuts. Of an operation on a volume itself a cut leaves undecided only whether it happened: the next start looks into the uuid table, and finds a state
  * from before or after it, and nothing else. The model of a volume is as large as volumes get; what lies behind the end is zero, so that a tail
  * that was cut off is seen if it comes back, and a new volume's model is all zeros, durably, so that any data of an old one is.
  */
