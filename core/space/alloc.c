@@ -195,12 +195,13 @@ uint32_t bucket_alloc_available(const struct cset *c, enum reserve r)
 
 /*
  * Data may only take from the common list; everybody else prefers it, which saves the reserves for when it is empty. Prio writes use
- * their own list first: it is refilled by the chain they replace.
+ * their own list first: it is refilled by the chain they replace. So does moving gc: it was chosen how much to move by what is there, and data that is
+ * being written now comes before it.
  */
 static bool pop_free(struct alloc *a, enum reserve r, uint32_t *ret)
 {
-	if (r == RESERVE_PRIO)
-		return fifo_pop(&a->free[RESERVE_PRIO], ret) || fifo_pop(&a->free[RESERVE_NONE], ret);
+	if (r == RESERVE_PRIO || r == RESERVE_MOVINGGC)
+		return fifo_pop(&a->free[r], ret) || fifo_pop(&a->free[RESERVE_NONE], ret);
 	return fifo_pop(&a->free[RESERVE_NONE], ret) || (r != RESERVE_NONE && fifo_pop(&a->free[r], ret));
 }
 
@@ -225,7 +226,7 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	k->sectors_used = k->sectors_last = (uint16_t)min(c->g.bucket_sectors, (uint32_t)BUCKET_SECTORS_USED_MAX);
 	k->mark = meta ? MARK_METADATA : MARK_RECLAIMABLE;
 	bucket_set_prio(a, k, meta ? PRIO_BTREE : PRIO_INITIAL);
-	k->reclaimable_in_gc = false;
+	k->reclaimable_in_gc = k->move = false;
 	if (a->avail_buckets)
 		a->avail_buckets--;
 	*ret_bucket = b;
@@ -248,7 +249,7 @@ void bucket_free(struct cset *c, uint32_t b)
 {
 	struct bucket *k = cset_bucket(c, b);
 
-	if (k->bad || k->pin) /* pinned: a journal that was lied about has keys in a bucket of the tree; gc will see when they are gone */
+	if (k->bad || k->pin) /* pinned: a stale journalled key that is still to be replayed names it (sim 20133); gc will see when it is gone */
 		return;
 	k->mark = MARK_NONE;
 	k->sectors_used = k->sectors_last = 0;

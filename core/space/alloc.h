@@ -48,6 +48,7 @@ struct bucket {
 	uint8_t last_gc;       /* oldest gen any pointer in the tree had at the last gc */
 	uint8_t mark;	       /* enum bucket_mark */
 	bool bad;	       /* refused a write: stays METADATA when freed, until the set ends (T-4) */
+	bool move;	       /* its data is being moved elsewhere (movinggc.h) */
 	bool reclaimable_in_gc; /* could be invalidated when the running gc started, so it still may (§7.3) */
 };
 
