@@ -383,6 +383,15 @@ static int show_journal(const struct attr_object *o, struct printbuf *out)
 	return 0;
 }
 
+static int show_moving_gc(const struct attr_object *o, struct printbuf *out)
+{
+	const struct movinggc *m = &o->c->moving;
+
+	pr(out, "passes %llu\nbuckets %llu\nkeys %llu\nkeys_failed %llu\nsectors %llu\n", (unsigned long long)m->nr_passes,
+	   (unsigned long long)m->nr_buckets, (unsigned long long)m->nr_keys, (unsigned long long)m->nr_failed, (unsigned long long)m->nr_sectors);
+	return 0;
+}
+
 static int show_latency(const struct attr_object *o, struct printbuf *out)
 {
 	histogram_header_text(out);
@@ -499,6 +508,8 @@ static const struct attr internal_attrs[] = {
 	TUNE_B("verify", verify_nodes, 0, "read every written index node back and compare (for tests; slow)"),
 	TUNE_B("key_merging_disabled", key_merging_disabled, 0, "index keys that continue each other stay apart (for tests)"),
 	TUNE_B("expensive_debug_checks", expensive_debug_checks, 0, "check the whole node after each insert (for tests; slow)"),
+	ATTR_RO_TEXT("moving_gc", show_moving_gc, "what moving gc did since the start: passes, buckets chosen, keys and sectors moved"),
+	TUNE_B("copy_gc_enabled", copy_gc_enabled, 0, "move data out of nearly empty buckets after gc; volumes' data always is"),
 	TUNE_B("gc_always_rewrite", gc.always_rewrite, 0, "gc rewrites every node"),
 	TUNE("open_buckets", ATTR_IN_U, ATTR_DEC, open_buckets.nr_wanted, 1, OPEN_BUCKETS_MAX, OPEN_BUCKETS_DEFAULT,
 	     "data buckets that are filled at the same time, at most 1/32 of all", .changed = open_buckets_changed),

@@ -27,6 +27,7 @@ static void wake_everybody(struct cset *c)
 	wake_all(&c->alloc.work);
 	wake_all(&c->gc.work);
 	purge_wake(c);
+	movinggc_wake(c);
 	wake_all(&c->gc.done);
 	wake_all(&c->btree.reserve_wait);
 	wake_all(&c->btree.write_pool_wait);
@@ -106,10 +107,11 @@ static void cset_free(struct cset *c)
 	free(c);
 }
 
-/* Fibers in the order in which they may still need each other: purger → gc → allocator → nodes → journal. */
+/* Fibers in the order in which they may still need each other: purger → moving gc → gc → allocator → nodes → journal. */
 static void stop_fibers(struct cset *c)
 {
 	purge_stop(c);
+	movinggc_stop(c);
 	gc_stop(c);
 	alloc_stop(c);
 	if (!c->io_disable && c->btree.root)
@@ -151,6 +153,7 @@ static int cset_alloc_objects(struct cset *c)
 	if (r < 0)
 		return r;
 	gc_init(c);
+	movinggc_init(c);
 	purge_init(c);
 	r = slots_init(c);
 	if (r < 0)
@@ -203,6 +206,8 @@ static int cset_start(struct cset *c, struct printbuf *why)
 	if (r < 0)
 		return r;
 	r = gc_start(c);
+	if (!r)
+		r = movinggc_start(c);
 	if (!r)
 		r = cset_write_super(c); /* SYNC=1 only now, after the first journal entry is durable (R1.1, I-26) */
 	if (r < 0) {

@@ -20,6 +20,7 @@
 #include "core/set/slots.h"
 #include "core/space/alloc.h"
 #include "core/space/gc.h"
+#include "core/space/movinggc.h"
 #include "core/space/open_bucket.h"
 #include "formats/super.h"
 
@@ -58,6 +59,7 @@ struct cset {
 	struct journal journal;
 	struct btree btree;
 	struct gc gc;
+	struct movinggc moving;
 	struct congestion congestion;
 
 	/* uuid table */

@@ -362,6 +362,7 @@ static void collector(void *arg)
 			c->gc.runs_finished = c->gc.runs_started;
 		invalidated = c->alloc.nr_invalidated;
 		wake_all(&c->gc.done);
+		movinggc_wake(c);
 	}
 	wake_all(&c->gc.done);
 }

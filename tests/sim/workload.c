@@ -310,7 +310,7 @@ static void do_corrupt(struct client *c, unsigned dev, struct bdev *d, const str
 /* How buckets are chosen, kept and handed out. Returns the control file. */
 static const char *pick_space_knob(struct client *c, const char **ret_text)
 {
-	switch (prng_below(&c->rng, 5)) {
+	switch (prng_below(&c->rng, 6)) {
 	case 0:
 		*ret_text = ONE_OF(&c->rng, "lru", "fifo", "random");
 		return "%s/cache0/cache_replacement_policy";
@@ -323,6 +323,9 @@ static const char *pick_space_knob(struct client *c, const char **ret_text)
 	case 3:
 		*ret_text = ONE_OF(&c->rng, "1", "2", "5", "128");
 		return "%s/internal/open_buckets";
+	case 4:
+		*ret_text = ONE_OF(&c->rng, "0", "1");
+		return "%s/internal/copy_gc_enabled";
 	default:
 		*ret_text = ONE_OF(&c->rng, "0", "1", "10", "3600");
 		return "%s/internal/prio_write_seconds";
@@ -540,6 +543,8 @@ static void configure(struct load *l)
 		world_cset(w)->alloc.scan_slice = w->scan_slice;
 	world_cset(w)->key_merging_disabled = w->key_merging_disabled;
 	world_cset(w)->verify_nodes = w->verify_nodes;
+	world_cset(w)->copy_gc_enabled = w->copy_gc_enabled;
+	world_cset(w)->gc.always_rewrite = w->gc_always_rewrite;
 	world_cset(w)->expensive_debug_checks = w->expensive_debug_checks;
 	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */
 		world_cset(w)->cutoff_writeback = world_cset(w)->cutoff_writeback_sync = 100;

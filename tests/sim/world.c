@@ -155,6 +155,8 @@ static void make_formats(struct world *w)
 	w->key_merging_disabled = rng_percent(r, 15);
 	w->expensive_debug_checks = rng_percent(r, 15);
 	w->verify_nodes = rng_percent(r, 20);
+	w->copy_gc_enabled = rng_percent(r, 50);
+	w->gc_always_rewrite = rng_percent(r, 15);
 }
 
 struct world *world_new(const struct world_options *o, struct world_stats *stats)
@@ -554,6 +556,17 @@ static void hangs(struct timer *t)
 	world_fail(w, "hangs: a day has passed");
 }
 
+/* What this boot's set did, before it goes. */
+static void count_work(struct world *w)
+{
+	const struct cset *c = w->bcf ? world_cset(w) : NULL;
+
+	if (!c)
+		return;
+	w->stats->merged += c->btree.nr_coalesced;
+	w->stats->moved += c->moving.nr_keys;
+}
+
 static int boot_main(void *arg)
 {
 	struct boot *boot = arg;
@@ -587,6 +600,7 @@ static int boot_main(void *arg)
 		fiber_park(); /* for good: the engine has been told to stop, and leaves everything as it is */
 	w->phase = WORLD_STOPPING;
 	world_trace(w, "stop");
+	count_work(w);
 	bcf_stop(w->bcf);
 	w->bcf = NULL;
 	timer_cancel(&boot->hang);
@@ -704,6 +718,10 @@ static uint64_t aim_value(struct world *w)
 		return c->writeback_keys_done;
 	case AIM_GC:
 		return c->gc.runs_started;
+	case AIM_COALESCE:
+		return c->btree.nr_coalesced;
+	case AIM_MOVE:
+		return c->moving.nr_keys;
 	default:
 		return 0;
 	}
@@ -819,6 +837,7 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 		world_fail(w, "deadlock: every fiber waits, and nothing is going to happen");
 	}
 	world_memory_is_safe(w);
+	count_work(w);
 	w->stats->events += w->power.nr_events;
 	w->stats->faults += world_faults_hit(w) - w->faults_before;
 	w->bcf = NULL;

@@ -40,6 +40,7 @@ struct world_stats {
 	uint64_t ambiguous;	/* sectors for which a cut left a choice */
 	uint64_t faults;	/* I/O errors that hit */
 	uint64_t refused;	/* operations that failed because of them */
+	uint64_t merged, moved;	/* nodes by coalescing, keys by moving gc */
 	uint64_t stripe_checks; /* dirty counts compared with the index */
 };
 
@@ -72,6 +73,8 @@ enum world_aim {
 	AIM_STATE,	    /* a backing superblock changes its state */
 	AIM_CLEANED,	    /* keys became clean */
 	AIM_GC,
+	AIM_COALESCE,	    /* nodes were merged */
+	AIM_MOVE,	    /* moving gc has moved data */
 	WORLD_AIMS
 };
 
@@ -109,7 +112,7 @@ struct world {
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
 	uint32_t scan_slice;
 	uint64_t btree_cache_bytes;
-	bool key_merging_disabled, expensive_debug_checks, verify_nodes;
+	bool key_merging_disabled, expensive_debug_checks, verify_nodes, copy_gc_enabled, gc_always_rewrite;
 
 	struct blk_sim_power power;
 	void (*on_event)(struct world *w); /* before each disk event; may choose power.cut_at; NULL: nobody wants to know */

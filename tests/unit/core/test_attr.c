@@ -442,7 +442,7 @@ static void defaults_are_the_kernels(void **state)
 		{ SET_UUID "/errors", "[unregister] panic\n" }, { SET_UUID "/io_error_limit", "8\n" }, { SET_UUID "/io_error_halflife", "0\n" },
 		{ SET_UUID "/journal_delay_ms", "100\n" }, { SET_UUID "/synchronous", "1\n" },
 		{ SET_UUID "/internal/gc_always_rewrite", "0\n" }, { SET_UUID "/internal/idle_max_writeback_rate", "1\n" },
-		{ SET_UUID "/internal/btree_shrinker_disabled", "0\n" },
+		{ SET_UUID "/internal/btree_shrinker_disabled", "0\n" }, { SET_UUID "/internal/copy_gc_enabled", "0\n" },
 		{ SET_UUID "/internal/key_merging_disabled", "0\n" }, { SET_UUID "/internal/verify", "0\n" }, { SET_UUID "/internal/expensive_debug_checks", "0\n" }, { SET_UUID "/cache0/discard", "0\n" },
 	};
 
