@@ -210,10 +210,11 @@ static uint8_t durable_gen(struct rig *r, uint32_t b)
 {
 	const struct geometry *g = &r->c->g;
 	uint32_t i = b / g->prios_per_bucket;
+	uint32_t before = r->c->alloc.prio_last[i]; /* while the newest chain is not durable yet */
 	struct prio_set *p = malloc(g->meta_bytes);
 	uint8_t gen;
 
-	blk_sim_peek_durable(r->cache, geometry_sector(g, r->c->alloc.prio_buckets[i]), p, g->meta_bytes / SECTOR_BYTES);
+	blk_sim_peek_durable(r->cache, geometry_sector(g, before ? before : r->c->alloc.prio_buckets[i]), p, g->meta_bytes / SECTOR_BYTES);
 	assert_int_equal(prio_set_validate(p, g->meta_bytes, r->c->set_magic, NULL), 0);
 	gen = p->records[b % g->prios_per_bucket].gen;
 	free(p);

@@ -446,7 +446,8 @@ static void waiting_requests(struct rig *r)
 		fiber_join(c[i].fiber);
 		assert_int_equal(c[i].result, want[i]);
 	}
-	assert_int_equal(sectors_in_index(r, d->inode), 64 + 8); /* nothing behind the end; half of it was zeroed, one block of that by a write */
+	/* Nothing behind the end. Half of it was zeroed, one block of that by a write, unless that came first. */
+	assert_true(sectors_in_index(r, d->inode) == 64 + 8 || sectors_in_index(r, d->inode) == 64);
 	assert_int_equal(get(d, 8, 56), 'a');
 	assert_int_equal(get(d, 64, 64), 0);
 }
