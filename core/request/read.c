@@ -304,7 +304,7 @@ static int read_submit(struct read *rq)
 
 /*
  * The cache could not read a clean extent: make readers go to backing, unless the extent is no longer what we read (compare-and-swap). Not
- * journalled: if it comes back after a crash, it is the same clean extent.
+ * journalled: if it comes back after a crash, it is the same clean extent. Unless it was overwritten since: strict write-through has to know.
  */
 static void __attribute__((noinline)) drop_extent(struct cset *c, const struct bkey *k, uint64_t start, uint64_t end)
 {
@@ -314,6 +314,7 @@ static void __attribute__((noinline)) drop_extent(struct cset *c, const struct b
 	bkey_init(&hole.k, bkey_inode(k), end, (uint32_t)(end - start));
 	keylist_init(&keys, BKEY_WORDS_MAX);
 	keylist_push(&keys, &hole.k);
+	c->copies_dropped = true;
 	if (btree_insert(c, &keys, 0, k) < 0) {
 		/* overwritten meanwhile, or the set has failed: either way nobody is served from it */
 	}

@@ -224,7 +224,7 @@ static int forget_clean(struct bdev *d, uint64_t start, uint64_t end)
 		had_clean |= p.has_clean;
 		start = p.end;
 	}
-	return had_clean ? journal_wait(d->set, seq) : 0;
+	return had_clean || (d->set->copies_dropped && seq) ? journal_wait(d->set, seq) : 0;
 }
 
 /* A write to the backing device failed on the way: nobody knows what it holds now, so no clean copy may hide that (R2.7). Returns error. */

@@ -82,6 +82,7 @@ struct cset {
 	uint64_t cache_read_races;
 	uint64_t writeback_keys_done, writeback_keys_failed;
 	struct data_csums data_csums;
+	bool copies_dropped;	/* clean copies left the index without a journal entry: a crash may bring them back */
 	size_t fill_bytes;	/* buffers of fills in flight */
 	struct stats stats;
 	struct histogram wait_bucket, wait_journal; /* of those who had to wait: for a bucket, for room in the journal */
