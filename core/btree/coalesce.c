@@ -121,6 +121,7 @@ static int merge(struct restructure *rs, const struct window *w)
 		return r;
 	if (!spread(rs, w))
 		return -ENOSPC;
+	rs->c->btree.nr_coalesced++;
 	r = write_fresh(rs);
 	if (r < 0)
 		return r;
@@ -145,8 +146,6 @@ static int coalesce_locked(struct cset *c, unsigned level, const struct bpos *bo
 	r = merge(&rs, &w);
 	if (r < 0 && r != -ENOSPC)
 		r = restructure_failed(&rs, r);
-	if (r >= 0)
-		c->btree.nr_coalesced++;
 	restructure_finish(&rs, r >= 0);
 	bnode_put(w.parent);
 	return r < 0 ? r : 1;

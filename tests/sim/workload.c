@@ -624,7 +624,7 @@ static void plan_boot(struct world *w, struct load *l, unsigned ops)
 	w->aim = AIM_NOTHING;
 	if (w->power.cut_at && !w->options.cut_at && rng_percent(&w->rng, 50)) {
 		w->aim = (enum world_aim)rng_between(&w->rng, AIM_NOTHING + 1, WORLD_AIMS - 1);
-		w->aim_skip = rng_log(&w->rng, 32) - 1;
+		w->aim_skip = rng_log(&w->rng, w->aim == AIM_COALESCE || w->aim == AIM_MOVE ? 2 : 32) - 1; /* these are rare */
 		w->aim_events = rng_log(&w->rng, 16) - 1;
 		w->power.cut_at *= 10; /* unless it happens */
 	}

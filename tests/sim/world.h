@@ -73,7 +73,7 @@ enum world_aim {
 	AIM_STATE,	    /* a backing superblock changes its state */
 	AIM_CLEANED,	    /* keys became clean */
 	AIM_GC,
-	AIM_COALESCE,	    /* nodes were merged */
+	AIM_COALESCE,	    /* nodes are being merged */
 	AIM_MOVE,	    /* moving gc has moved data */
 	WORLD_AIMS
 };
