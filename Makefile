@@ -245,6 +245,11 @@ bench: packages-check
 	@for b in $(BENCH); do echo "== $$b" && $$b || exit 1; done
 	@if [ -x tests/bench/run.sh ]; then B=$(B) tests/bench/run.sh; fi
 
+# Does garbage collection stall writers? Needs a machine with nothing else to do.
+bench-gc: packages-check
+	@$(again) all
+	@B=$(B) tests/bench/gc.sh
+
 # --- installing ---
 
 INSTALL = install -D -m
@@ -272,12 +277,12 @@ help:
 	@echo 'make fuzz [TIME=SECONDS] [TARGET=fuzz_X]   libFuzzer on the parsers, the control files and whole images'
 	@echo 'make mutants [T=TEXT] breaks one rule at a time and shows which test notices'
 	@echo 'make cover            test coverage of formats/ and core/'
-	@echo 'make bench            measure'
+	@echo 'make bench, bench-gc  measure; bench-gc fails when gc makes writes slow'
 	@echo 'make install [DESTDIR=] [PREFIX=/usr/local]'
 	@echo 'make clean'
 	@echo 'Variables: B=build directory, V=1 shows commands, JOBS, CC, OPT, CFLAGS, LDFLAGS, SAN'
 
 .PHONY: all packages packages-check run test-programs check check-variant check-asan check-ubsan check-tsan check-valgrind \
-        unit lint exhaustive nth interop interop-soak sim mutants fuzz cover bench install clean help
+        unit lint exhaustive nth interop interop-soak sim mutants fuzz cover bench bench-gc install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
