@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Stripes in a whole core: what is cached because of them, what is written back first, and that counts stay right (§8.2-§8.4, W-17). */
+#define RIG_CACHE_SECTORS (2400u * 128)
 #define RIG_DATA_SECTORS 24576u
 #include "core/writeback/refill.h"
 #include "tests/unit/core/test_core_rig.h"
@@ -96,6 +97,37 @@ static void body_recount_races(struct rig *r)
 	fiber_join(f);
 	use_stripes(r, 41);
 	check_counts(r);
+}
+
+static unsigned nr_written;
+
+static void writer_of_many_keys(void *arg)
+{
+	for (unsigned i = 0; i < 12; i++, nr_written++)
+		assert_int_equal(rig_write(arg, nr_written * 7919 % 1024 * 16, 8, 'a'), 8); /* none continues another */
+}
+
+/*
+ * Small leaves, each split again and again, slowly: the key that made a leaf too full is in the new leaves, and reported, while the walk still
+ * finds the old one (sim 3222).
+ */
+static void body_recount_meets_splits(struct rig *r)
+{
+	r->c->btree.max_nodes = 1;
+	r->c->cutoff_writeback = r->c->cutoff_writeback_sync = 100;
+	blk_sim_add_fault(r->cache, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .extra_ns = 2 * NS_PER_MS });
+	for (nr_written = 0; nr_written < 1000;) {
+		struct fiber *f = fiber_spawn("writer", writer_of_many_keys, r);
+
+		assert_non_null(f);
+		for (unsigned i = 0; i < 4; i++) {
+			fiber_sleep_ns(i * NS_PER_MS);
+			use_stripes(r, 64 + (nr_written + i) % 100 * 8);
+		}
+		fiber_join(f);
+		check_counts(r);
+	}
+	assert_int_equal(wb(r)->dirty_sectors, nr_written * 8);
 }
 
 /* A bypassing write into a stripe that has dirty data is cached; elsewhere it is not. */
@@ -209,6 +241,11 @@ static void body_lost_counts_come_back(struct rig *r)
 
 static void dirty_sectors_are_counted_by_stripe(void **state) { RUN(body_counts); }
 static void counts_survive_writes_during_a_recount(void **state) { RUN(body_recount_races); }
+static void a_recount_sees_keys_in_leaves_that_are_being_split(void **state)
+{
+	for (uint64_t seed = 1; seed <= 3; seed++)
+		rig_run_buckets(seed, CACHE_MODE_WRITEBACK, body_recount_meets_splits, 16);
+}
 static void writes_into_dirty_stripes_are_cached(void **state) { RUN(body_fills_up_stripes); }
 static void full_stripes_are_written_back_first(void **state) { RUN(body_full_stripes_first); }
 static void keys_are_cut_to_their_stripe(void **state) { RUN(body_keys_are_cut_to_the_stripe); }
@@ -220,6 +257,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(dirty_sectors_are_counted_by_stripe),
 		TEST(counts_survive_writes_during_a_recount),
+		TEST(a_recount_sees_keys_in_leaves_that_are_being_split),
 		TEST(writes_into_dirty_stripes_are_cached),
 		TEST(full_stripes_are_written_back_first),
 		TEST(keys_are_cut_to_their_stripe),
