@@ -16,7 +16,7 @@ device_is_gone() { [ ! -e "$MNT/dev0" ] && [ ! -e "$MNT/.ctl/$SET_UUID" ]; }
 
 # write_for_ever: until it is refused. WRITER: its process.
 write_for_ever() {
-	(while dd if=/dev/zero of="$MNT/dev0" bs=64k count=100 conv=notrunc; do :; done) >writer.log 2>&1 &
+	(while dd if=/dev/zero of="$MNT/dev0" bs=64k count=100 conv=notrunc,nocreat; do :; done) >writer.log 2>&1 &
 	WRITER=$!
 }
 wait_for 20 device_is_there
