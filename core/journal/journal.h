@@ -17,7 +17,9 @@
  * The open entry takes keys only while a place for it is guaranteed.
  * With discard on, the device is told of journal buckets that nobody needs any more, one at a time. Advice only: never one of the next buckets
  * that entries may need soon, so that nobody waits for it in normal running; and when the ring gets to a bucket before its turn came, it is
- * simply overwritten. A bucket under discard is not free: what is written there meanwhile could be lost.
+ * simply overwritten. A bucket under discard is not free: what is written there meanwhile could be lost. Oldest first, and each durable before
+ * the next begins: a disk that loses power may forget any of several discards, and the kernel's search, unlike ours, does not find the
+ * newest entries behind a hole in the ring (sim 12 --leave). So what is left of older laps lies behind the hole, next to the needed entries.
  * An operation between append and insert may need entries without keys to get on (a new root, priorities for a bucket), and until it is done
  * its pin keeps the ring from moving. So only as many such operations are let in as the ring has room for (max_operations); that matters
  * for tiny journals only.
@@ -71,6 +73,7 @@ struct journal {
 	struct bio discard_bio;
 	uint32_t discarding;	/* index of the bucket, while discard_busy */
 	bool discard_busy;
+	uint64_t discard_fence;	/* the next discard waits until this entry, whose flush covers the last discard, is durable */
 	bool reserve;		/* running: keep a spare bucket for meta entries and the next recovery */
 
 	struct wait_queue space;   /* for room in the open entry or the ring */

@@ -82,6 +82,7 @@ static void discard_done(struct bio *bio)
 	struct journal *j = container_of(bio, struct journal, discard_bio);
 
 	j->discard_busy = false;
+	j->discard_fence = j->seq; /* still open, so its flush is still to come */
 	if (bio->error)
 		discard_failed(j->c, j->first_bucket + j->discarding, bio->error);
 	wake_all(&j->work);
@@ -107,7 +108,7 @@ void journal_discard(struct journal *j)
 {
 	uint32_t i = j->cur, spared = buckets_wanted(j, JOURNAL_KEYS);
 
-	if (j->discard_busy || j->stopping || j->c->io_disable || !super_discard(j->c->super) || !j->c->cache->can_discard)
+	if (j->discard_busy || j->durable_seq < j->discard_fence || j->stopping || j->c->io_disable || !super_discard(j->c->super) || !j->c->cache->can_discard)
 		return;
 	for (uint32_t n = free_buckets(j); n; n--) {
 		i = next_index(j, i);

@@ -2,8 +2,7 @@
 #pragma once
 /*
  * Another judge than ourselves: a world of a geometry that the kernel takes (world_options.for_kernel) ends in a power cut, and its disks are left as
- * files. No discards: the kernel does not find the newest
- * journal entries behind buckets of the ring that are empty, if a disk forgets some discarded buckets and not others (docs/COMPAT.md). Whoever else reads them has to find what the model allows; the same seed lives the same life, so the model need not be kept.
+ * files. Whoever else reads them has to find what the model allows; the same seed lives the same life, so the model need not be kept.
  */
 #include "tests/sim/world.h"
 

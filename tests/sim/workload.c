@@ -315,7 +315,7 @@ static const char *pick_space_knob(struct client *c, const char **ret_text)
 		*ret_text = ONE_OF(&c->rng, "lru", "fifo", "random");
 		return "%s/cache0/cache_replacement_policy";
 	case 1:
-		*ret_text = c->l->w->options.for_kernel ? "0" : ONE_OF(&c->rng, "0", "1");
+		*ret_text = ONE_OF(&c->rng, "0", "1");
 		return "%s/cache0/discard";
 	case 2:
 		*ret_text = ONE_OF(&c->rng, "0", "0", "2", "30");

@@ -131,7 +131,7 @@ static void make_formats(struct world *w)
 	random_uuid(r, c->uuid);
 	random_uuid(r, c->set_uuid);
 	c->replacement = (enum replacement)prng_below(r, 3);
-	c->discard = rng_percent(r, 40) && !w->options.for_kernel; /* verdict.h */
+	c->discard = rng_percent(r, 40);
 
 	w->nr_backing = rng_percent(r, 25) ? 2 : 1;
 	w->always_writeback = rng_percent(r, 30);
