@@ -15,7 +15,11 @@ requires_kernel() {
 # The images stay as they are unless --in-place is given.
 kernel_verifies() {
 	[ ! -e backing.img ] || set -- --backing backing.img "$@"
-	"$INTEROP/verify-in-kernel" --cache cache.img --kmsg kmsg "$@" >answer.json 2>answer.err || {
+	kernel_takes --cache cache.img "$@"
+}
+# kernel_takes OPTION...: the same for whatever images the options name
+kernel_takes() {
+	"$INTEROP/verify-in-kernel" --kmsg kmsg "$@" >answer.json 2>answer.err || {
 		cat answer.json answer.err
 		fail "the kernel does not take the images"
 	}
