@@ -8,7 +8,8 @@
 #define GC_MIN_NODES 100     /* nodes between pauses, at least */
 #define GC_MAX_PAUSES 100    /* per run */
 #define GC_PAUSE_NS (100 * NS_PER_MS)
-#define GC_FUTILE_PAUSE_NS (100 * NS_PER_MS)
+#define GC_FUTILE_PAUSE_MIN_NS (1 * NS_PER_MS)
+#define GC_FUTILE_PAUSE_MAX_NS (100 * NS_PER_MS)
 
 /* --- marking ----------------------------------------------------------------------------------------------------------- */
 
@@ -339,24 +340,39 @@ static int run_once(struct cset *c)
 
 /* --- the fiber --------------------------------------------------------------------------------------------------------- */
 
+/*
+ * The last `futile` runs gave the allocator nothing: do not spin. Something may turn up soon (moves, writeback, buckets whose keys are being
+ * inserted), so begin with little, but leave others at least as much time as the runs take.
+ */
+static void rest_after_futile_run(struct cset *c, unsigned futile, uint64_t run_ns)
+{
+	uint64_t pause_ns = max(GC_FUTILE_PAUSE_MIN_NS << min(futile, 7u), run_ns);
+
+	ignore_result(wait_queue_wait_timeout(&c->gc.work, min(pause_ns, (uint64_t)GC_FUTILE_PAUSE_MAX_NS))); /* elapsed, hurried or stopping */
+}
+
 static void collector(void *arg)
 {
 	struct cset *c = arg;
-	uint64_t invalidated = UINT64_MAX;
+	uint64_t invalidated = UINT64_MAX, run_ns = 0;
+	unsigned futile = 0;
 
 	while (!gc_ends(c)) {
 		if (c->gc.sectors_to_gc >= 0) {
 			wait_queue_wait(&c->gc.work);
 			continue;
 		}
-		if (c->alloc.nr_invalidated == invalidated) /* the last run gave the allocator nothing: do not spin */
-			ignore_result(wait_queue_wait_timeout(&c->gc.work, GC_FUTILE_PAUSE_NS)); /* elapsed or stopping */
+		futile = c->alloc.nr_invalidated == invalidated ? futile + 1 : 0;
+		if (futile)
+			rest_after_futile_run(c, futile - 1, run_ns);
 		if (gc_ends(c))
 			break;
 		c->gc.sectors_to_gc = 0;
 		c->gc.runs_started++;
 		c->gc.running = true;
+		uint64_t start_ns = engine_now_precise_ns();
 		int r = run_once(c);
+		run_ns = engine_now_precise_ns() - start_ns;
 		c->gc.running = false;
 		if (!r)
 			c->gc.runs_finished = c->gc.runs_started;
@@ -412,6 +428,8 @@ int gc_run(struct cset *c)
 	}
 	return 0;
 }
+
+void gc_hurry(struct cset *c) { wake_all(&c->gc.work); }
 
 void gc_account(struct cset *c, uint32_t nr_sectors)
 {

@@ -32,6 +32,8 @@ void gc_init(struct cset *c);
 MUST_CHECK int gc_start(struct cset *c);
 FIBER_FN void gc_stop(struct cset *c);
 void gc_trigger(struct cset *c);
+/* There is something new to find: a gc that was asked for does not rest any longer because the one before had found nothing. */
+void gc_hurry(struct cset *c);
 /* Wait until a run that started after this call has ended. 0, or -EINTR / -EROFS. */
 FIBER_FN MUST_CHECK int gc_run(struct cset *c);
 /* nr_sectors of new data were written: counts towards the next run. */

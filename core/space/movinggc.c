@@ -347,8 +347,11 @@ static void mover(void *arg)
 		}
 		m->gc_seen = c->gc.runs_finished;
 		m->running = true;
+		uint64_t before = m->nr_sectors;
 		pass(c);
 		m->running = false;
+		if (m->nr_sectors != before)
+			gc_hurry(c); /* the sources are free as soon as one more has looked */
 	}
 }
 
