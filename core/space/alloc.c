@@ -61,6 +61,7 @@ int alloc_init(struct cset *c)
 		return -ENOMEM;
 	a->fifo_cursor = c->g.first_bucket;
 	a->scan_slice = SCAN_SLICE;
+	a->counting_below = c->g.nr_buckets; /* the start counts them all */
 	a->epoch = a->oldest_epoch = PRIO_INITIAL;
 	if (fifo_init(&a->free[RESERVE_BTREE], btree) || fifo_init(&a->free[RESERVE_PRIO], c->g.nr_prio_buckets) ||
 	    fifo_init(&a->free[RESERVE_MOVINGGC], n) || fifo_init(&a->free_inc, max(4 * n, 2 * stock)))
@@ -109,7 +110,7 @@ bool bucket_can_invalidate(const struct cset *c, const struct bucket *b)
 {
 	/* One less than the limit: retiring a btree node raises its bucket's gen once more before it is freed. */
 	return (b->mark == MARK_NONE || b->mark == MARK_RECLAIMABLE) && !b->pin && !b->readers &&
-	       (uint8_t)(b->gen - b->last_gc) < BUCKET_GC_GEN_MAX - 1 && (c->alloc.gc_mark_valid || b->reclaimable_in_gc);
+	       (uint8_t)(b->gen - b->last_gc) < BUCKET_GC_GEN_MAX - 1 && (bucket_mark_valid(&c->alloc, b) || b->reclaimable_in_gc);
 }
 
 void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_marker)
@@ -131,22 +132,38 @@ void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_m
 		bucket_set_prio(&c->alloc, b, PRIO_INITIAL);
 }
 
+/* Pinned and empty: on a list, or on the way to one (A1). */
+static bool is_available(const struct bucket *k)
+{
+	return k->mark == MARK_NONE ? k->pin <= 1 : k->mark == MARK_RECLAIMABLE && !k->pin;
+}
+
+static void recount_slice(struct alloc *a, uint64_t end)
+{
+	for (uint64_t b = a->recounted_below; b < end; b++) {
+		const struct bucket *k = &a->buckets[b];
+
+		a->need_gc = max(a->need_gc, (uint8_t)(k->gen - k->last_gc));
+		a->nr_recounted += is_available(k);
+	}
+	a->recounted_below = end;
+}
+
 void alloc_recount(struct cset *c)
 {
 	struct alloc *a = &c->alloc;
 
-	a->avail_buckets = 0;
+	assert(!a->recounted_below); /* only gc does this */
 	a->need_gc = 0;
-	for (uint64_t b = c->g.first_bucket; b < c->g.nr_buckets; b++) {
-		struct bucket *k = &a->buckets[b];
-
-		a->need_gc = max(a->need_gc, (uint8_t)(k->gen - k->last_gc));
-		if (!k->pin && (k->mark == MARK_NONE || k->mark == MARK_RECLAIMABLE))
-			a->avail_buckets++;
+	a->nr_recounted = 0;
+	for (a->recounted_below = c->g.first_bucket;;) {
+		recount_slice(a, min(a->recounted_below + a->scan_slice, c->g.nr_buckets));
+		if (a->recounted_below == c->g.nr_buckets)
+			break;
+		fiber_yield();
 	}
-	a->avail_buckets += a->free_inc.nr + a->nr_discarding; /* pinned, and empty */
-	for (int r = 0; r < RESERVE_NR; r++)
-		a->avail_buckets += a->free[r].nr;
+	a->avail_buckets = a->nr_recounted;
+	a->recounted_below = 0;
 }
 
 unsigned alloc_in_use_percent(const struct cset *c)
@@ -229,6 +246,8 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	k->reclaimable_in_gc = k->move = false;
 	if (a->avail_buckets)
 		a->avail_buckets--;
+	if (b < a->recounted_below)
+		a->nr_recounted--;
 	*ret_bucket = b;
 	return 0;
 }
@@ -237,24 +256,27 @@ void bucket_retire(struct cset *c, uint32_t b)
 {
 	struct bucket *k = cset_bucket(c, b);
 
-	assert(k->mark == MARK_METADATA);
 	if (k->bad)
 		return;
 	k->bad = true;
+	k->mark = MARK_METADATA; /* for good; a gc may have begun to count it anew */
 	c->alloc.nr_bad++;
 	log_warn("cache set %s: bucket %u of '%s' refused a write: not used again until the next start", c->uuid_text, b, c->cache->path);
 }
 
 void bucket_free(struct cset *c, uint32_t b)
 {
+	struct alloc *a = &c->alloc;
 	struct bucket *k = cset_bucket(c, b);
 
 	if (k->bad || k->pin) /* pinned: a stale journalled key that is still to be replayed names it (sim 20133); gc will see when it is gone */
 		return;
+	if (b < a->recounted_below)
+		a->nr_recounted += !is_available(k);
 	k->mark = MARK_NONE;
 	k->sectors_used = k->sectors_last = 0;
-	if (c->alloc.avail_buckets < c->g.nr_buckets)
-		c->alloc.avail_buckets++;
+	if (a->avail_buckets < c->g.nr_buckets)
+		a->avail_buckets++;
 	alloc_wake(c);
 }
 

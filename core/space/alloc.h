@@ -24,7 +24,7 @@
  *   A5 a bucket with readers, a pin, or a mark of DIRTY or METADATA is never invalidated.
  *
  * The allocator is one fiber. It waits for the journal (prio writes) and for gc; nobody it waits for may wait for buckets. No stretch of its
- * work looks at more than scan_slice buckets before others run.
+ * work, nor of gc's passes over all buckets (gc.h), looks at more than scan_slice buckets before others run.
  */
 #include "core/engine/sync.h"
 #include "core/space/census.h"
@@ -87,12 +87,14 @@ struct alloc {
 	struct candidate *candidates; /* min-heap, left from the last scan */
 	uint32_t cap_candidates, nr_candidates;
 	bool candidates_are_all;    /* that scan found no more than these */
-	bool gc_mark_valid;	    /* marks are complete (no gc is counting) */
+	bool gc_mark_valid;	    /* all marks are complete (no gc is counting) */
+	uint64_t counting_below;    /* unless gc_mark_valid: marks of buckets below are being counted anew, all others are still complete */
 	bool invalidate_needs_gc;   /* nothing left to invalidate: only gc end clears it */
 	uint8_t need_gc;	    /* max over buckets of gen - last_gc */
 	unsigned prio_blocked;	    /* node frees whose parent is not yet durable */
 	uint64_t nr_bad;	    /* buckets retired after a write error */
-	uint64_t avail_buckets;	    /* unpinned and unmarked or reclaimable, as of the last gc, corrected since */
+	uint64_t avail_buckets;	    /* unpinned and unmarked or reclaimable, or on a list, as of the last gc, corrected since */
+	uint64_t recounted_below, nr_recounted; /* while alloc_recount() goes on: how many of the buckets below are available */
 	uint64_t fifo_cursor;
 	uint32_t epoch;		    /* begins at PRIO_INITIAL, so that every age can be expressed */
 	uint32_t oldest_epoch;	    /* of data in the cache, as of the last scan: min_prio */
@@ -162,10 +164,18 @@ void bucket_adopt_gen(struct cset *c, uint64_t ptr, unsigned level, bool freed_m
 /* gen + 1 in memory, keeping need_gc. */
 uint8_t bucket_inc_gen(struct cset *c, uint32_t b);
 bool bucket_can_invalidate(const struct cset *c, const struct bucket *b);
+/* Does b's mark say all there is to say, or has a gc begun to count it anew? */
+static inline bool bucket_mark_valid(const struct alloc *a, const struct bucket *b)
+{
+	return a->gc_mark_valid || (uint64_t)(b - a->buckets) >= a->counting_below;
+}
 /* Start-up: hand buckets nothing points at to PRIO, then BTREE, until both are full (§7.6, R3.1a). */
 void alloc_fill_reserves_at_start(struct cset *c);
-/* Recount avail_buckets and need_gc (gc end). */
-void alloc_recount(struct cset *c);
+/*
+ * Recount avail_buckets and need_gc (gc end), in slices. What is taken or freed behind the slices meanwhile is counted where that happens, what is
+ * before them will be seen by them, and being emptied or going from list to list changes nothing; so the sum is that of the moment of its end.
+ */
+FIBER_FN void alloc_recount(struct cset *c);
 /* 0..100: share of buckets that hold dirty data or metadata, or are pinned. */
 unsigned alloc_in_use_percent(const struct cset *c);
 /* Age priorities for a request of nr_sectors (§3.8). */

@@ -109,25 +109,24 @@ void gc_finish(struct cset *c)
 	for (uint32_t slot = 0; slot < c->g.nr_uuids; slot++)
 		if (c->devices[slot] && !bdev_is_flash(c->devices[slot]))
 			writeback_for_each_key(c->devices[slot], mark_writeback_key, c);
-	for (uint64_t b = 0; b < c->g.nr_buckets; b++)
-		a->buckets[b].reclaimable_in_gc = false;
 	a->gc_mark_valid = true;
 	a->invalidate_needs_gc = false;
-	alloc_recount(c);
 	slots_count_end(c);
 	c->gc.sectors_to_gc = (int64_t)max(1ull, c->g.nr_buckets * c->g.bucket_sectors / 16);
 	no_yield_end();
 	alloc_wake(c);
+	alloc_recount(c);
 }
 
 /* --- one run ----------------------------------------------------------------------------------------------------------- */
 
-static void begin(struct cset *c)
+static bool gc_ends(const struct cset *c) { return c->gc.stopping || c->io_disable; }
+
+static void begin_slice(struct cset *c, uint64_t from, uint64_t end)
 {
 	struct alloc *a = &c->alloc;
 
-	no_yield_begin();
-	for (uint64_t b = 0; b < c->g.nr_buckets; b++) {
+	for (uint64_t b = from; b < end; b++) {
 		struct bucket *k = &a->buckets[b];
 
 		k->reclaimable_in_gc = bucket_can_invalidate(c, k);
@@ -138,10 +137,27 @@ static void begin(struct cset *c)
 			k->sectors_used = 0;
 		}
 	}
+	a->counting_below = max(a->counting_below, end);
+}
+
+/* After a run that was broken off, the marks of all buckets are void already: counting_below stays where it is. */
+static FIBER_FN int begin(struct cset *c)
+{
+	struct alloc *a = &c->alloc;
+
+	if (a->gc_mark_valid)
+		a->counting_below = 0;
 	a->gc_mark_valid = false;
+	for (uint64_t b = 0; b < c->g.nr_buckets; b += a->scan_slice) {
+		if (b)
+			fiber_yield();
+		if (gc_ends(c))
+			return -EINTR;
+		begin_slice(c, b, min(b + a->scan_slice, c->g.nr_buckets));
+	}
 	c->gc.counting = (struct gc_stats){ 0 };
 	slots_count_begin(c);
-	no_yield_end();
+	return 0;
 }
 
 /* What marking found in a node. */
@@ -216,8 +232,6 @@ struct gc_walk {
 	uint64_t since_pause;
 	struct trail trail[BTREE_DEPTH_MAX + 1];
 };
-
-static bool gc_ends(const struct cset *c) { return c->gc.stopping || c->io_disable; }
 
 /* Be polite to requests, but only so many times per run, or gc of a huge tree would starve the allocator. */
 static void pace(struct gc_walk *w)
@@ -328,8 +342,9 @@ static int run_once(struct cset *c)
 	uint64_t start = engine_now_ns();
 	int r;
 
-	begin(c);
-	r = btree_for_each_node(c, visit, &w);
+	r = begin(c);
+	if (!r)
+		r = btree_for_each_node(c, visit, &w);
 	if (r < 0)
 		return r;
 	gc_finish(c);

@@ -10,6 +10,29 @@
  *
  * While it runs, gc_mark_valid is false; buckets that were reclaimable when it started stay reclaimable (reclaimable_in_gc), so allocation
  * goes on (W-3). Invariants: buckets allocated during the walk are marked by the allocator; pinned buckets keep their mark.
+ *
+ * A run passes over all buckets twice, in slices of alloc.scan_slice, between which everybody else runs:
+ *
+ *     complete ──begin, slices──> begun below counting_below, complete above ──> all begun, walk ──atomic──> complete ──slices──> recounted
+ *
+ * At the beginning each bucket's mark is void from the moment its slice was begun, and not before. So "may this one be emptied?" is at any moment
+ * decided by the mark above counting_below, and by reclaimable_in_gc, taken from that mark in the slice, below (bucket_mark_valid()); no moment is
+ * without an answer, and no answer is bolder than the last gc's. The walk begins when all slices are done, so no mark that it makes is wiped out.
+ * Between two slices a bucket can be
+ *   - taken: it is pinned and has its mark from the allocator. Above, the slice to come keeps that mark while the pin is there; once it is gone the
+ *     key is in the tree, where the walk will find it. Below, nobody wipes marks any more.
+ *   - emptied: all pointers to it are stale, its mark is NONE, and so says the slice to come. Below, that happens once per run, for it clears
+ *     reclaimable_in_gc. last_gc is where the walk begins to lower it from, so below it is no limit of its own; what is flagged was
+ *     under the limit by the last_gc before, with one generation to spare for the retirement of a node (A3).
+ *   - freed (a node): NONE, and not flagged: empty only at the end of this run. Above: by its mark, like any other.
+ *   - retired: METADATA on either side, which no slice changes.
+ *   - read, or being written back: nothing of that depends on marks; I-18 is seen to at the end, in one stretch with gc_mark_valid.
+ * Moving gc gives up choosing as soon as gc_mark_valid is false, and a batch on its way goes by its keys and by `move`, which gc leaves alone. Sizes
+ * for the replacement policy are sectors_used above, sectors_last below. slots_count() starts with the walk. When the set ends between slices, the
+ * rest stays as it is: nothing is emptied any more.
+ *
+ * At the end, marks become complete in one stretch that looks at no bucket but those that no key names; reclaimable_in_gc is not looked at
+ * any more, and the next run's slices set it. What is left is counting (alloc_recount()).
  */
 #include "core/engine/sync.h"
 struct cset;
@@ -41,4 +64,4 @@ void gc_account(struct cset *c, uint32_t nr_sectors);
 /* Mark one key's buckets (§7.2); level of the node that holds it. Returns the key's staleness. Raises a set error on contradictions. */
 uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k);
 /* Marks that no key gives: journal, prio, uuid buckets, keys being written back; then recount (§7.6). */
-void gc_finish(struct cset *c);
+FIBER_FN void gc_finish(struct cset *c);

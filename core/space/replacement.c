@@ -43,7 +43,7 @@ static uint64_t lru_weight(const struct cset *c, const struct bucket *b)
 	const struct alloc *a = &c->alloc;
 	uint32_t oldest = min(a->epoch - a->oldest_epoch, PRIO_INITIAL);
 	uint32_t age = b->used_epoch == PRIO_EPOCH_METADATA ? 0 : min(a->epoch - b->used_epoch, oldest);
-	uint32_t used = a->gc_mark_valid ? b->sectors_used : b->sectors_last;
+	uint32_t used = bucket_mark_valid(a, b) ? b->sectors_used : b->sectors_last;
 
 	return (uint64_t)(oldest - age + oldest / 8) * used;
 }

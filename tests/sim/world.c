@@ -126,7 +126,7 @@ static void make_formats(struct world *w)
 		nr_buckets = rng_between(r, BUCKETS_MIN, 160);
 		c->bucket_sectors = 1u << rng_between(r, 3, 4);
 	}
-	w->scan_slice = rng_percent(r, 50) ? (uint32_t)rng_between(r, 8, 200) : SCAN_SLICE;
+	w->scan_slice = rng_percent(r, 50) ? (uint32_t)rng_between(r, 2, 200) : SCAN_SLICE;
 	c->device_sectors = nr_buckets * c->bucket_sectors + prng_below(r, c->bucket_sectors);
 	random_uuid(r, c->uuid);
 	random_uuid(r, c->set_uuid);

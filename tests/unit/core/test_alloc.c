@@ -326,7 +326,7 @@ static void body_full_and_idle(struct rig *r)
 		cset_bucket(r->c, b)->pin -= ours[b];
 }
 
-static uint64_t nr_available(struct rig *r)
+static FIBER_FN uint64_t nr_available(struct rig *r)
 {
 	alloc_recount(r->c);
 	return r->c->alloc.avail_buckets;
