@@ -128,7 +128,6 @@ static void read_done(struct bio *bio)
 
 	if (!bio->error)
 		bio->error = extent_csum_verify(c, ptr_sector(m->old.k.ptr[0]), m->data, bkey_size(&m->old.k));
-	source->readers--;
 	cache_io_account(c, bio);
 	m->error = bio->error;
 	if (bio->error)
@@ -163,7 +162,7 @@ static int move_add(struct pass *p, struct bkey *rest)
 	m->data = p->buf + (size_t)p->buf_used * SECTOR_BYTES;
 	p->buf_used += (uint32_t)round_up_u64(bkey_size(&m->new.k), PAGE_SECTORS);
 	p->nr++;
-	ptr_bucket(c, m->old.k.ptr[0])->readers++;
+	ptr_bucket(c, m->old.k.ptr[0])->readers++; /* until it is swapped: gc drops keys of an emptied bucket, and a journalled swap must find its key */
 	latch_add(&p->latch, 1);
 	bio_init(&m->bio, c->cache, BIO_READ, ptr_sector(m->old.k.ptr[0]), m->data, bkey_size(&m->old.k), 0, read_done);
 	blk_submit(&m->bio);
@@ -279,8 +278,10 @@ static FIBER_FN int move_batch(struct pass *p)
 	write_all(p);
 	(void)latch_wait(&p->latch); /* as above */
 	r = swap_all(p);
-	for (unsigned i = 0; i < p->nr; i++)
+	for (unsigned i = 0; i < p->nr; i++) {
 		bucket_unpin(ptr_bucket(p->c, p->moves[i].new.k.ptr[0]));
+		ptr_bucket(p->c, p->moves[i].old.k.ptr[0])->readers--;
+	}
 	return r < 0 ? r : more;
 }
 
