@@ -205,7 +205,7 @@ int bnode_move(struct bnode *n)
 	journal_leave(&c->journal);
 	if (!r && !n->must_move)
 		c->btree.nr_moved++;
-	else if (r == -EAGAIN && bucket_alloc_available(c, RESERVE_BTREE) < btree_reserve_need(c) && ++n->move_tries >= NODE_MOVE_TRIES)
+	else if (r == -EAGAIN && bucket_alloc_available(c, RESERVE_BTREE) < btree_path_need(c, n->level) && ++n->move_tries >= NODE_MOVE_TRIES)
 		r = cset_error(c, "no bucket for the btree node at sector %llu of '%s', which cannot be written where it is",
 			       (unsigned long long)ptr_sector(n->key.k.ptr[0]), c->cache->path);
 	bnode_put(n);

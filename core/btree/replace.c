@@ -460,11 +460,11 @@ int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pendin
 	struct restructure rs = { .c = c };
 	uint64_t start = engine_now_ns();
 	struct bnode *n;
-	int r = btree_reserve_lock(c, btree_reserve_need(c), wait);
+	int r = btree_reserve_lock(c, btree_path_need(c, level), wait);
 
 	if (r < 0)
 		return r;
-	if (bucket_alloc_available(c, RESERVE_BTREE) < btree_reserve_need(c)) { /* the tree grew while we waited for the lock */
+	if (bucket_alloc_available(c, RESERVE_BTREE) < btree_path_need(c, level)) { /* the tree grew while we waited for the lock */
 		fmutex_unlock(&c->btree.structure);
 		return wait ? bnode_replace(c, pos, level, pending, wait, still_wanted) : -EAGAIN;
 	}
