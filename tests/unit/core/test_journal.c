@@ -48,10 +48,16 @@ static FIBER_FN void watch_discards(void *arg)
 {
 	struct rig *r = arg;
 	struct journal *j = &r->c->journal;
+	uint64_t newest_in[64] = { 0 };
 
+	assert_true(j->nr_buckets <= ARRAY_SIZE(newest_in));
 	while (watching) {
-		if (j->discard_busy)
+		if (j->discard_busy) {
 			assert_int_not_equal(j->discarding, j->cur);
+			assert_true(newest_in[j->discarding] < j->durable_last_seq); /* what a recovery would read stays (R6.4) */
+		}
+		for (uint32_t i = 0; i < j->nr_buckets; i++)
+			newest_in[i] = max(newest_in[i], j->bucket_seq[i]);
 		fiber_sleep_ns(20 * 1000);
 	}
 }
