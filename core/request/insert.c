@@ -6,6 +6,7 @@
 #define BATCH_KEYS 16
 #define DATA_KEY_WORDS 3 /* one pointer */
 #define BUCKET_WAIT_NS (100 * NS_PER_MS)
+#define FULL_PATIENCE_NS (5 * NS_PER_S)
 #define RETRY_STREAM (1ull << 63) /* another write point, hence another bucket */
 
 struct data_write {
@@ -190,6 +191,16 @@ static bool may_wait_for_bucket(const struct insert_op *op)
 }
 
 /*
+ * A volume that is larger than the cache can fill it for good. Then a write waits for somebody to free something, and that may be the very one who wants
+ * the volume quiet: to remove it, to resize it, or because its set ends. So it gives up: at once when nobody may see its data any more, otherwise
+ * after a time in which a cache that is only busy has found a bucket.
+ */
+static bool gives_up(const struct bdev *d, uint64_t waited_ns)
+{
+	return bdev_is_flash(d) && (d->io_disable || ((d->quiesce || d->closing) && waited_ns >= FULL_PATIENCE_NS));
+}
+
+/*
  * Sectors for the next part of op, in whole blocks: a sub-block tail (the device's last one) leaves the rest of its block unused. May
  * wait for a bucket, but only while the batch is empty: un-indexed keys pin their buckets, and writers that sit on buckets while
  * they wait for more would starve each other. The wait is looked after, since others may use up what we wait for.
@@ -209,6 +220,8 @@ static int batch_take(struct batch *b, struct insert_op *op, uint64_t stream, st
 		alloc_wake(c);
 		c->alloc.nr_bucket_waits++;
 		since_ns = since_ns ? since_ns : engine_now_ns();
+		if (gives_up(op->d, engine_now_ns() - since_ns))
+			return -ENOSPC;
 		if (wait_queue_wait_timeout(&c->alloc.bucket_wait, BUCKET_WAIT_NS) == -EINTR)
 			return -EINTR;
 	}

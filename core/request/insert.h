@@ -10,8 +10,8 @@
  * Data whose write failed is never indexed (I-19).
  *
  * Kinds:
- *   INSERT_DIRTY  writeback. Waits for buckets while the cache is not too full of dirty data, else -EAGAIN. A failed data write is
- *                 retried once elsewhere; then -EIO. `cursor` says where (R2.8).
+ *   INSERT_DIRTY  writeback. Waits for buckets while the cache is not too full of dirty data, else -EAGAIN; for a volume always, until it is
+ *                 to go, or to be quiet: then -ENOSPC. A failed data write is retried once elsewhere; then -EIO. `cursor` says where (R2.8).
  *   INSERT_CLEAN  writethrough. Never waits for buckets: what finds none, or fails, becomes an invalidation of its range. `backing` is
  *                 waited for before anything is indexed (R2.5); if it failed nothing is, and the caller invalidates (R2.7). The caller
  *                 waits for it too: on errors we may return before.
@@ -57,7 +57,7 @@ struct insert_op {
 	uint64_t seq;		       /* newest journal entry that holds a key of ours, 0 = none */
 	unsigned collisions;	       /* fills that lost a race */
 };
-/* 0; -EIO: data write failed for good (dirty), or the backing write did (clean); -EAGAIN: see dirty; -EROFS, -EINTR: the set failed, stops. */
+/* 0; -EIO: data write failed for good (dirty), or the backing write did (clean); -EAGAIN, -ENOSPC: see dirty; -EROFS, -EINTR: the set failed, stops. */
 FIBER_FN MUST_CHECK int insert_data(struct insert_op *op);
 /* Cut [start, end) out of the index, journalled. ret_seq: as insert_op.seq, untouched when nothing was journalled. */
 FIBER_FN MUST_CHECK int index_invalidate(struct cset *c, uint32_t inode, uint64_t start, uint64_t end, uint64_t *ret_seq);

@@ -531,6 +531,95 @@ static void a_removal_that_fails_leaves_the_volume_for_the_next_start(void **sta
 	rig_run(13, CACHE_MODE_WRITEBACK, remove_without_table);
 }
 
+/* --- a full cache -------------------------------------------------------------------------------------------------------- */
+
+struct filler {
+	struct bdev *d;
+	uint64_t nr; /* sectors written */
+	int64_t result;
+	struct fiber *fiber;
+};
+
+static void fill_up(void *arg)
+{
+	struct filler *f = arg;
+
+	for (f->result = 0; f->result >= 0; f->nr += 256)
+		f->result = put(f->d, f->nr, 256, 'f');
+}
+
+/* A volume of more than the cache holds. Its writer hangs when this returns, and as long as nobody frees anything. */
+static FIBER_FN struct bdev *full_volume(struct rig *r, struct filler *f)
+{
+	struct bdev *d = make_volume(r, "64M");
+
+	r->c->alloc.invalidate_needs_gc = false;
+	*f = (struct filler){ .d = d };
+	f->fiber = fiber_spawn("filler", fill_up, f);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_true(d->count == 1 && f->result == 256);
+	return d;
+}
+
+static void remove_full(struct rig *r)
+{
+	struct filler f;
+	struct bdev *d = full_volume(r, &f);
+	uint32_t slot = d->inode;
+
+	assert_int_equal(bcf_dev_open(d), 0);
+	assert_int_equal(dev_ctl(r, d, "unregister", "force"), 0);
+	fiber_join(f.fiber);
+	assert_int_equal(f.result, -EIO);
+	bcf_dev_close(d);
+	wait_purged(r, slot);
+	d = make_volume(r, "1M");
+	assert_int_equal(put(d, 0, MIB_SECTORS, 'n'), MIB_SECTORS);
+	check(r);
+}
+
+static void a_full_volume_whose_writer_waits_can_be_removed(void **state)
+{
+	rig_run(15, CACHE_MODE_WRITEBACK, remove_full);
+}
+
+static void resize_full(struct rig *r)
+{
+	struct filler f;
+	struct bdev *d = full_volume(r, &f);
+
+	assert_int_equal(dev_ctl(r, d, "size", "128M"), 0);
+	fiber_join(f.fiber);
+	assert_int_equal(f.result, -EIO);
+	assert_int_equal(get(d, 0, f.nr - 256), 'f');
+	check(r);
+}
+
+static void a_full_volume_whose_writer_waits_can_be_resized(void **state)
+{
+	rig_run(16, CACHE_MODE_WRITEBACK, resize_full);
+}
+
+static void stop_full(struct rig *r)
+{
+	uint64_t begin_ns;
+	struct filler f;
+	struct bdev *d = full_volume(r, &f);
+	uint32_t slot = d->inode;
+
+	begin_ns = engine_now_ns();
+	restart(r);
+	assert_true(engine_now_ns() - begin_ns < 10 * NS_PER_S); /* sooner than the end of the process gives up */
+	fiber_join(f.fiber);
+	assert_int_equal(f.result, -EIO);
+	assert_int_equal(get(r->c->devices[slot], 0, f.nr - 256), 'f');
+}
+
+static void a_set_whose_volume_is_full_can_be_stopped(void **state)
+{
+	rig_run(17, CACHE_MODE_WRITEBACK, stop_full);
+}
+
 /* --- the end ------------------------------------------------------------------------------------------------------------- */
 
 struct registration {
@@ -582,6 +671,9 @@ int main(void)
 		cmocka_unit_test(a_purge_does_not_hold_up_the_end_of_the_process),
 		cmocka_unit_test(a_table_that_cannot_be_written_fails_the_set),
 		cmocka_unit_test(a_removal_that_fails_leaves_the_volume_for_the_next_start),
+		cmocka_unit_test(a_full_volume_whose_writer_waits_can_be_removed),
+		cmocka_unit_test(a_full_volume_whose_writer_waits_can_be_resized),
+		cmocka_unit_test(a_set_whose_volume_is_full_can_be_stopped),
 		cmocka_unit_test(a_registration_that_waited_until_the_end_is_refused),
 	};
 
