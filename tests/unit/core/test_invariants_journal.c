@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* behaviour.md §11, what the journal and the order of writes promise: I-1, I-2, I-7, I-26. Power cuts: see test_cuts.h. */
+/* behaviour.md §11, what the journal and the order of writes promise: I-1, I-2, I-7, I-8, I-26. Power cuts: see test_cuts.h. */
 #include "core/space/prio_io.h"
 #include "tests/unit/core/test_cuts.h"
 
@@ -197,6 +197,56 @@ static void i07_an_entry_is_kept_until_every_leaf_with_its_keys_is_written(void 
 	(void)cuts_run(&(struct cuts){ .options = spread, .body = splits_and_flushes });
 }
 
+/* --- I-8 ------------------------------------------------------------------------------------------------------------------- */
+
+/* Buckets that no recovery from the newest durable entry needs. */
+static uint32_t durably_free(const struct journal *j)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = (j->cur + 1) % j->nr_buckets; i != j->cur && j->bucket_seq[i] < j->durable_last_seq; i = (i + 1) % j->nr_buckets)
+		n++;
+	return n;
+}
+
+/*
+ * All entries are needed, and only the last block of the last bucket is left when the leaves are written: memory needs none of the entries any more,
+ * and the disk still all of them. The entry that comes now has several sectors, so that it can be torn.
+ */
+static void fill_ring_to_its_last_block(struct world *w)
+{
+	struct cset *c = world_cset(w);
+	struct journal *j = &c->journal;
+	unsigned i = 0;
+
+	steps_prepare(w);
+	assert_true(j->blocks_per_bucket > 1);
+	for (unsigned round = 0; round < 2; round++) {
+		for (; durably_free(j) > 1 && i < 500 && !world_failed(w); i++) {
+			write_spread(w, 31 * i, 30);
+			step(w, STEP_FLUSH);
+		}
+		for (unsigned n = 0; (durably_free(j) || j->blocks_free > 1) && n < 100; n++)
+			if (journal_meta(c) < 0)
+				world_fail(w, "no place for an entry");
+		if (durably_free(j) || j->blocks_free != 1 || j->oldest_seq != j->durable_last_seq)
+			world_fail(w, "the ring is not full");
+		if (btree_flush_all(c) < 0 || j->oldest_seq == j->durable_last_seq)
+			world_fail(w, "the entries are still needed");
+		cuts_begin();
+		write_spread(w, 31 * i++, 30);
+		step(w, STEP_FLUSH);
+		cuts_end(w);
+	}
+}
+
+static void i08_no_journal_bucket_is_overwritten_while_a_durable_entry_needs_it(void **state)
+{
+	struct world_options o = { .tiny_sectors = SPREAD_SECTORS, .tiny_buckets = 256, .tiny_bucket_sectors = 32, .tiny_block_sectors = 8 };
+
+	assert_true(cuts_run(&(struct cuts){ .options = o, .body = fill_ring_to_its_last_block, .nr_torn = 8 }) > 20);
+}
+
 /* --- I-26 ------------------------------------------------------------------------------------------------------------------ */
 
 static void first_start(struct world *w)
@@ -229,6 +279,7 @@ int main(void)
 		cmocka_unit_test(i01_data_is_durable_before_an_entry_or_a_leaf_names_it),
 		cmocka_unit_test(i02_what_a_flush_or_a_synchronous_write_acknowledged_survives),
 		cmocka_unit_test(i07_an_entry_is_kept_until_every_leaf_with_its_keys_is_written),
+		cmocka_unit_test(i08_no_journal_bucket_is_overwritten_while_a_durable_entry_needs_it),
 		cmocka_unit_test(i26_a_set_says_that_it_is_in_use_after_its_first_entry_and_for_good),
 	};
 
