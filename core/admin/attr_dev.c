@@ -110,12 +110,13 @@ static int store_label(const struct attr_object *o, const struct attr_value *v, 
 
 /* --- actions ------------------------------------------------------------------------------------------------------------- */
 
-static struct bdev *find_device(struct bcf *b, const uint8_t uuid[16], bool flash)
+/* By both: a number may be another device's by now, and copies of a device have one uuid. */
+static struct bdev *find_device(struct bcf *b, unsigned number, const uint8_t uuid[16], bool flash)
 {
 	struct bdev *d;
 
 	list_for_each(d, &b->bdevs, link)
-		if (ctl_bdev_visible(d) && bdev_is_flash(d) == flash && !memcmp(attr_bdev_uuid(d), uuid, 16))
+		if (d->number == number && ctl_bdev_visible(d) && bdev_is_flash(d) == flash && !memcmp(attr_bdev_uuid(d), uuid, 16))
 			return d;
 	return NULL;
 }
@@ -128,12 +129,13 @@ static FIBER_FN struct bdev *admin_begin(const struct attr_object *o)
 {
 	struct bcf *b = o->b;
 	bool flash = bdev_is_flash(o->d);
+	unsigned number = o->d->number;
 	struct bdev *d;
 	uint8_t uuid[16];
 
 	memcpy(uuid, attr_bdev_uuid(o->d), sizeof(uuid));
 	fmutex_lock(&b->admin);
-	d = b->stopping ? NULL : find_device(b, uuid, flash);
+	d = b->stopping ? NULL : find_device(b, number, uuid, flash);
 	if (d)
 		bdev_hold(d);
 	else

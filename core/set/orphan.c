@@ -125,6 +125,10 @@ static int slot_fits(const struct bdev *d, struct cset *c, uint32_t slot, struct
 	enum uuid_state state = slot < c->g.nr_uuids ? uuid_entry_state(&c->uuids[slot]) : UUID_SLOT_FREE;
 	int known = uuid_slot_find(c, d->super->uuid), r;
 
+	if (slot < c->g.nr_uuids && c->devices[slot]) { /* with the same uuid, too: `d` may be a copy of it */
+		pr(why, "slot %u of cache set %s is in use by %s", slot, c->uuid_text, c->devices[slot]->name);
+		return -EBUSY;
+	}
 	if (known >= 0 && known != (int)slot) {
 		pr(why, "cache set %s knows '%s' in slot %d: readopt that, or forget it first", c->uuid_text, d->backing->path, known);
 		return -EINVAL;
