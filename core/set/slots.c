@@ -159,8 +159,10 @@ void slot_left(struct cset *c, uint32_t slot)
 
 void slots_count_begin(struct cset *c)
 {
-	for (uint32_t i = 0; i < c->g.nr_uuids; i++)
+	for (uint32_t i = 0; i < c->g.nr_uuids; i++) {
 		c->slots[i].counted_cached = c->slots[i].counted_dirty = 0;
+		c->slots[i].dirty_changed = false;
+	}
 }
 
 void slots_count(struct cset *c, const struct bkey *k)
@@ -178,14 +180,17 @@ void slots_count_end(struct cset *c)
 {
 	for (uint32_t i = 0; i < c->g.nr_uuids; i++) {
 		c->slots[i].cached_sectors = c->slots[i].counted_cached;
-		c->slots[i].dirty_sectors = c->slots[i].counted_dirty;
+		if (!c->slots[i].dirty_changed)
+			c->slots[i].dirty_sectors = c->slots[i].counted_dirty;
 	}
 }
 
 void slots_dirty_changed(struct cset *c, uint32_t inode, int64_t nr_sectors)
 {
-	if (inode < c->g.nr_uuids)
-		c->slots[inode].dirty_sectors += (uint64_t)nr_sectors;
+	if (inode >= c->g.nr_uuids)
+		return;
+	c->slots[inode].dirty_sectors += (uint64_t)nr_sectors;
+	c->slots[inode].dirty_changed = true;
 }
 
 void slot_emptied(struct cset *c, uint32_t slot)

@@ -15,7 +15,8 @@
  * those that the kernel's removed volumes leave.
  *
  * Usage. Per slot, the sectors that the index holds: counted by every walk of the whole index (initial check, gc). Dirty sectors are also kept up to
- * date by each insert; those of a present device are exact.
+ * date by each insert; a walk during which they changed does not count; those of a present device are
+ * exact.
  */
 #include "formats/uuid.h"
 
@@ -34,6 +35,7 @@ struct slot {
 	enum slot_keys keys;
 	uint64_t cached_sectors, dirty_sectors;	  /* as of the last walk, dirty ones corrected since */
 	uint64_t counted_cached, counted_dirty;	  /* by the walk that is under way */
+	bool dirty_changed;			  /* since the walk began: it cannot tell what changed behind it */
 };
 
 MUST_CHECK int slots_init(struct cset *c);

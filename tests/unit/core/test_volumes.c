@@ -620,6 +620,37 @@ static void a_set_whose_volume_is_full_can_be_stopped(void **state)
 	rig_run(17, CACHE_MODE_WRITEBACK, stop_full);
 }
 
+/* --- counting ------------------------------------------------------------------------------------------------------------ */
+
+static void scribble(void *arg)
+{
+	struct filler *f = arg;
+
+	for (; f->nr < 4 * MIB_SECTORS; f->nr += 8)
+		assert_int_equal(put(f->d, f->nr * 37 % (4 * MIB_SECTORS), 8, 'x'), 8);
+}
+
+static void count_while_writing(struct rig *r)
+{
+	struct filler f = { .d = make_volume(r, "4M") };
+	uint32_t slot = f.d->inode;
+
+	f.fiber = fiber_spawn("scribble", scribble, &f);
+	while (f.nr < 4 * MIB_SECTORS) {
+		assert_int_equal(set_ctl(r, "gc_wait", "1"), 0);
+		assert_int_equal(r->c->slots[slot].dirty_sectors, f.d->writeback.dirty_sectors);
+	}
+	fiber_join(f.fiber);
+	assert_int_equal(dev_ctl(r, f.d, "unregister", "1"), 0);
+	wait_purged(r, slot);
+	assert_int_equal(slots_all_dirty_sectors(r->c), 0);
+}
+
+static void what_is_written_during_gc_is_counted(void **state)
+{
+	rig_run(18, CACHE_MODE_WRITEBACK, count_while_writing);
+}
+
 /* --- the end ------------------------------------------------------------------------------------------------------------- */
 
 struct registration {
@@ -674,6 +705,7 @@ int main(void)
 		cmocka_unit_test(a_full_volume_whose_writer_waits_can_be_removed),
 		cmocka_unit_test(a_full_volume_whose_writer_waits_can_be_resized),
 		cmocka_unit_test(a_set_whose_volume_is_full_can_be_stopped),
+		cmocka_unit_test(what_is_written_during_gc_is_counted),
 		cmocka_unit_test(a_registration_that_waited_until_the_end_is_refused),
 	};
 
