@@ -305,11 +305,18 @@ static int read_submit(struct read *rq)
 /*
  * The cache could not read a clean extent: make readers go to backing, unless the extent is no longer what we read (compare-and-swap). Not
  * journalled: if it comes back after a crash, it is the same clean extent. Unless it was overwritten since: strict write-through has to know.
+ * The range is held, as by everybody who changes what is indexed: moving gc may be about to swap just this extent (request/swap.h). Who finds it
+ * busy leaves the extent alone; the next reader tries again.
  */
-static void __attribute__((noinline)) drop_extent(struct cset *c, const struct bkey *k, uint64_t start, uint64_t end)
+static void __attribute__((noinline)) drop_extent(struct bdev *d, const struct bkey *k, uint64_t start, uint64_t end)
 {
+	struct cset *c = d->set;
 	struct keylist keys;
 	struct bkey_buf hole;
+	struct range range;
+
+	if (!range_try_acquire(&d->ranges, &range, start, end))
+		return;
 
 	bkey_init(&hole.k, bkey_inode(k), end, (uint32_t)(end - start));
 	keylist_init(&keys, BKEY_WORDS_MAX);
@@ -318,6 +325,7 @@ static void __attribute__((noinline)) drop_extent(struct cset *c, const struct b
 	if (btree_insert(c, &keys, 0, k) < 0) {
 		/* overwritten meanwhile, or the set has failed: either way nobody is served from it */
 	}
+	range_release(&d->ranges, &range);
 }
 
 /* Waits for the backing device and the btree. */
@@ -340,7 +348,7 @@ static int piece_settle(struct read *rq, struct piece *p)
 		bdev_io_error(d, "reading", r);
 		return -EIO;
 	}
-	drop_extent(rq->c, &p->key.k, p->start, end);
+	drop_extent(d, &p->key.k, p->start, end);
 	return 0;
 }
 

@@ -177,6 +177,52 @@ static void body_reclaimed(struct rig *r)
 	expect_sparse(r);
 }
 
+static FIBER_FN unsigned page_being_moved(struct rig *r)
+{
+	for (unsigned page = 0; page < PAGES; page += KEEP_ONE_IN) {
+		uint64_t at = r->d->data_offset + page * PAGE_SECTORS;
+		struct bnode *n;
+		struct bkeys_iter it;
+		const struct bkey *k;
+
+		assert_int_equal(btree_leaf(r->c, bpos(r->d->inode, at), &n), 0);
+		bkeys_iter_init(&it, &n->keys, bpos(r->d->inode, at));
+		k = bkeys_iter_next(&it);
+		if (k && extent_live(r->c, k) && bkey_start(k) == at && ptr_bucket(r->c, k->ptr[0])->readers)
+			return page;
+	}
+	fail_msg("no page is being moved");
+	return 0;
+}
+
+/*
+ * A reader that cannot read a clean copy drops it. Not while a swap of it waits for the journal: what the swap's entry says must be what the
+ * index does.
+ */
+static void body_dropped(struct rig *r)
+{
+	struct journal *j = &r->c->journal;
+	unsigned nr_held = 0, page;
+
+	make_sparse(r);
+	assert_int_equal(writeback_flush(r->d), 0);
+	r->c->copy_gc_enabled = true;
+	for (; nr_held < j->max_operations; nr_held++)
+		journal_enter(j);
+	assert_int_equal(gc_run(r->c), 0);
+	while (wait_queue_empty(&j->space)) /* the keys are collected */
+		fiber_sleep_ns(NS_PER_MS / 10);
+	page = page_being_moved(r);
+	rig_fail(r->cache, BLK_SIM_OP(BIO_READ), 1);
+	assert_int_equal(rig_read(r, page * PAGE_SECTORS, PAGE_SECTORS), page % 100 + 1);
+	while (nr_held--)
+		journal_leave(j);
+	while (r->c->moving.running)
+		fiber_sleep_ns(NS_PER_MS);
+	assert_true(r->c->moving.nr_keys > 0);
+	expect_sparse(r);
+}
+
 static void body_unreadable(struct rig *r)
 {
 	uint64_t keys;
@@ -342,6 +388,7 @@ static void passes_without_gain_do_not_begin(void **state) { RUN(WRITEBACK, body
 static void sets_with_volumes_move_dirty_data(void **state) { RUN(WRITEBACK, body_volumes); }
 static void what_is_overwritten_meanwhile_stays(void **state) { RUN(WRITEBACK, body_overwritten); }
 static void what_is_being_copied_is_not_reclaimed(void **state) { RUN(WRITEBACK, body_reclaimed); }
+static void a_copy_is_not_dropped_while_it_is_swapped(void **state) { RUN(WRITEBACK, body_dropped); }
 static void unreadable_data_is_left_alone(void **state) { RUN(WRITEBACK, body_unreadable); }
 static void a_bucket_that_refuses_the_copy_costs_nothing(void **state) { RUN(WRITEBACK, body_unwritable); }
 static void damaged_data_gets_no_fresh_checksum(void **state) { RUN(WRITEBACK, body_damaged); }
@@ -357,6 +404,7 @@ int main(void)
 		TEST(sets_with_volumes_move_dirty_data),
 		TEST(what_is_overwritten_meanwhile_stays),
 		TEST(what_is_being_copied_is_not_reclaimed),
+		TEST(a_copy_is_not_dropped_while_it_is_swapped),
 		TEST(unreadable_data_is_left_alone),
 		TEST(a_bucket_that_refuses_the_copy_costs_nothing),
 		TEST(damaged_data_gets_no_fresh_checksum),
