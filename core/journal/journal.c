@@ -84,7 +84,7 @@ void journal_unpin(struct journal *j, uint64_t seq)
 	j->pins[seq & mask]--;
 	while (j->oldest_seq < j->seq && !j->pins[j->oldest_seq & mask])
 		j->oldest_seq++;
-	if (j->oldest_seq != oldest && j->want_room)
+	if (j->oldest_seq != oldest && (j->want_room || j->buf[j->open_buf].need_write)) /* the writer may be waiting for just this */
 		wake_all(&j->work);
 }
 

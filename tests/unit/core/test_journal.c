@@ -477,6 +477,49 @@ static void impossible_keys_are_skipped_counted_and_told(void **state)
 	free_disks(&r);
 }
 
+/* --- who waits for whom -------------------------------------------------------------------------------------------------- */
+
+static bool writing_roots;
+
+static FIBER_FN void write_roots(void *arg)
+{
+	while (writing_roots)
+		assert_int_equal(journal_meta(arg), 0);
+}
+
+/* Entries without keys have filled the ring up to the one that an operation holds, and nobody else wants anything. */
+static void the_last_pin_goes(struct rig *r)
+{
+	struct journal *j = &r->c->journal;
+	uint64_t seq, entries = UINT64_MAX;
+	struct keylist one;
+	struct fiber *f;
+	struct bkey k;
+
+	bkey_init(&k, 0, RIG_DATA_SECTORS, BLOCK);
+	keylist_init(&one, KEYLIST_WORDS);
+	keylist_push(&one, &k);
+	assert_int_equal(journal_append(r->c, &one, &seq), 0);
+	writing_roots = true;
+	f = fiber_spawn("writes roots", write_roots, r->c);
+	while (entries != j->nr_entries) {
+		entries = j->nr_entries;
+		fiber_sleep_ns(NS_PER_S);
+	}
+	assert_int_equal(j->oldest_seq, seq);
+	writing_roots = false;
+	journal_release_keys(j, seq);
+	fiber_sleep_ns(NS_PER_S);
+	assert_true(j->nr_entries > entries);
+	fiber_join(f);
+}
+
+static void an_entry_without_keys_is_written_when_the_last_pin_goes(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(bucket_sizes); i++)
+		rig_run_buckets(1, CACHE_MODE_WRITEBACK, the_last_pin_goes, bucket_sizes[i]);
+}
+
 /* --- small rings, large entries ------------------------------------------------------------------------------------------ */
 
 #define BUSY 4000u
@@ -563,6 +606,7 @@ int main(void)
 		cmocka_unit_test(a_full_ring_survives_a_power_cut_at_any_moment_of_its_recovery),
 		cmocka_unit_test(a_ring_of_thirty_thousand_entries_has_a_pin_for_each),
 		cmocka_unit_test(impossible_keys_are_skipped_counted_and_told),
+		cmocka_unit_test(an_entry_without_keys_is_written_when_the_last_pin_goes),
 		cmocka_unit_test(tiny_rings_wrap_a_thousand_times),
 		cmocka_unit_test(entries_hold_32_kib_and_no_more),
 	};
