@@ -239,7 +239,7 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	struct bucket *k = cset_bucket(c, b);
 	bool meta = r == RESERVE_BTREE || r == RESERVE_PRIO;
 
-	assert(k->pin == 1); /* A1 */
+	assert(k->pin == 1 || (r == RESERVE_PRIO && k->pin)); /* A1 */
 	k->sectors_used = k->sectors_last = (uint16_t)min(c->g.bucket_sectors, (uint32_t)BUCKET_SECTORS_USED_MAX);
 	k->mark = meta ? MARK_METADATA : MARK_RECLAIMABLE;
 	bucket_set_prio(a, k, meta ? PRIO_BTREE : PRIO_INITIAL);

@@ -380,6 +380,29 @@ static void body_free_pinned(struct rig *r)
 	assert_int_equal(k->mark, MARK_NONE);
 }
 
+/*
+ * Replay had to begin prio writes before its end, and a stale key that it has yet to insert names a bucket of the chain. That bucket goes back to the
+ * reserve (there may be no other one), and the key's pin is not mistaken for the reserve's.
+ */
+static void body_recycle_pinned(struct rig *r)
+{
+	struct alloc *a = &r->c->alloc;
+	uint32_t b = a->prio_buckets[0];
+	struct bucket *k = cset_bucket(r->c, b);
+
+	take_all(r); /* as at the start, nothing is about to come to the reserve */
+	bucket_pin(k); /* journal_mark() */
+	assert_int_equal(prio_write(r->c), 0);
+	assert_int_not_equal(a->prio_buckets[0], b);
+	bucket_unpin(k); /* replayed */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(gc_run(r->c), 0);
+		take_all(r);
+		fiber_sleep_ns(NS_PER_S);
+		assert_int_equal(prio_write(r->c), 0);
+	}
+}
+
 static void body_periodic(struct rig *r)
 {
 	struct alloc *a = &r->c->alloc;
@@ -553,6 +576,7 @@ static void a_full_cache_that_rests_does_not_run_gc(void **state) { RUN(body_ful
 static void freelist_percent_keeps_that_much_free(void **state) { RUN(body_freelist); }
 static void prio_writes_leave_the_count_of_available_buckets_alone(void **state) { RUN(body_counting); }
 static void a_bucket_that_is_pinned_is_not_freed(void **state) { RUN(body_free_pinned); }
+static void a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve(void **state) { RUN(body_recycle_pinned); }
 static void changed_priorities_are_saved_when_the_set_rests(void **state) { RUN(body_periodic); }
 static void discards_are_advice(void **state) { RUN(body_discard); }
 static void open_buckets_can_be_more_or_fewer_at_run_time(void **state) { RUN(body_open_buckets); }
@@ -575,6 +599,7 @@ int main(void)
 		TEST(freelist_percent_keeps_that_much_free),
 		TEST(prio_writes_leave_the_count_of_available_buckets_alone),
 		TEST(a_bucket_that_is_pinned_is_not_freed),
+		TEST(a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve),
 		TEST(changed_priorities_are_saved_when_the_set_rests),
 		TEST(discards_are_advice),
 		TEST(open_buckets_can_be_more_or_fewer_at_run_time),
