@@ -96,16 +96,42 @@ static bool gc_could_help(const struct cset *c)
 	return !a->gc_was_futile || c->btree.nr_inserts != a->inserts_when_futile || somebody_waits(c);
 }
 
-static void want_gc(struct cset *c)
+static FIBER_FN void refill(struct cset *c)
+{
+	struct alloc *a = &c->alloc;
+	uint64_t before = a->nr_invalidated;
+
+	invalidate_some(c);
+	if (a->nr_invalidated != before)
+		a->gc_was_futile = false;
+}
+
+/*
+ * Recovery waits for a bucket, and there is no gc yet. What is pending may be enough for it; and since the last look nodes may have been freed, or keys
+ * inserted that pinned a bucket. Failing that, better no start than one that never ends.
+ */
+static FIBER_FN void last_look(struct cset *c)
 {
 	struct alloc *a = &c->alloc;
 
-	if (a->free[RESERVE_NONE].nr + a->free_inc.nr >= a->builtin_free || !gc_could_help(c))
+	if (nr_pending(a))
 		return;
-	if (c->state == CSET_STARTING && !c->gc.fiber && somebody_waits(c)) { /* recovery: better no start than one that never ends */
+	a->invalidate_needs_gc = false;
+	refill(c);
+	if (!nr_pending(a) && !alloc_ends(c))
 		cset_error(c, "no bucket of '%s' is empty or clean, and recovery needs one", c->cache->path);
+}
+
+static FIBER_FN void want_gc(struct cset *c)
+{
+	struct alloc *a = &c->alloc;
+
+	if (c->state == CSET_STARTING && !c->gc.fiber && somebody_waits(c)) {
+		last_look(c);
 		return;
 	}
+	if (a->free[RESERVE_NONE].nr + a->free_inc.nr >= a->builtin_free || !gc_could_help(c))
+		return;
 	a->gc_was_futile = true; /* until somebody finds something */
 	a->inserts_when_futile = c->btree.nr_inserts;
 	gc_trigger(c);
@@ -128,16 +154,6 @@ static bool idle_write_due(const struct cset *c, uint64_t *ret_wait_ns)
 }
 
 /* --- the fiber ------------------------------------------------------------------------------------------------------------ */
-
-static FIBER_FN void refill(struct cset *c)
-{
-	struct alloc *a = &c->alloc;
-	uint64_t before = a->nr_invalidated;
-
-	invalidate_some(c);
-	if (a->nr_invalidated != before)
-		a->gc_was_futile = false;
-}
 
 /* Only this fiber adds to free_inc, so what is pending at the beginning is durable at the end. */
 static FIBER_FN void make_durable(struct cset *c)

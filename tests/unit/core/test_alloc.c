@@ -432,6 +432,40 @@ static void body_periodic(struct rig *r)
 	assert_int_equal(a->nr_prio_writes, writes + 2);
 }
 
+/* --- recovery -------------------------------------------------------------------------------------------------------------- */
+
+static FIBER_FN void lock_reserve(void *arg)
+{
+	struct rig *r = arg;
+
+	assert_int_equal(btree_reserve_lock(r->c, 3, true), 0);
+	fmutex_unlock(&r->c->btree.structure);
+}
+
+/* As when replay has used up the reserves: there is no gc, and what can be emptied is all there is. */
+static void body_few_left(struct rig *r)
+{
+	struct alloc *a = &r->c->alloc;
+	struct fiber *gc = r->c->gc.fiber, *f;
+	uint32_t b;
+
+	only_ours(r);
+	while (!bucket_alloc(r->c, RESERVE_BTREE, &b) || !bucket_alloc(r->c, RESERVE_MOVINGGC, &b))
+		;
+	for (uint32_t i = 0; i < 3; i++)
+		ours(r, i, 1, 1);
+	assert_true(a->free_inc.cap > 3);
+	a->builtin_free = 64; /* of a larger cache */
+	r->c->state = CSET_STARTING;
+	r->c->gc.fiber = NULL;
+	a->invalidate_needs_gc = false;
+	f = fiber_spawn("replay", lock_reserve, r);
+	fiber_join(f);
+	assert_false(r->c->io_disable);
+	r->c->state = CSET_RUNNING;
+	r->c->gc.fiber = gc;
+}
+
 /* --- discard --------------------------------------------------------------------------------------------------------------- */
 
 static void body_discard(struct rig *r)
@@ -578,6 +612,7 @@ static void prio_writes_leave_the_count_of_available_buckets_alone(void **state)
 static void a_bucket_that_is_pinned_is_not_freed(void **state) { RUN(body_free_pinned); }
 static void a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve(void **state) { RUN(body_recycle_pinned); }
 static void changed_priorities_are_saved_when_the_set_rests(void **state) { RUN(body_periodic); }
+static void recovery_goes_on_with_the_last_few_buckets(void **state) { RUN(body_few_left); }
 static void discards_are_advice(void **state) { RUN(body_discard); }
 static void open_buckets_can_be_more_or_fewer_at_run_time(void **state) { RUN(body_open_buckets); }
 static void data_begins_at_a_physical_sector(void **state) { RUN(body_physical); }
@@ -601,6 +636,7 @@ int main(void)
 		TEST(a_bucket_that_is_pinned_is_not_freed),
 		TEST(a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve),
 		TEST(changed_priorities_are_saved_when_the_set_rests),
+		TEST(recovery_goes_on_with_the_last_few_buckets),
 		TEST(discards_are_advice),
 		TEST(open_buckets_can_be_more_or_fewer_at_run_time),
 		TEST(data_begins_at_a_physical_sector),
