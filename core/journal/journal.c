@@ -347,14 +347,13 @@ static void writer(void *arg)
 		journal_discard(j);
 		if (writer_step(j))
 			continue;
-		if (j->stopping || j->c->io_disable)
+		if ((j->stopping || j->c->io_disable) && !j->discard_busy)
 			break;
 		wait_queue_wait(&j->work);
 	}
+	j->running = false; /* together with the last look at what is wanted: nobody waits for an entry that nobody writes */
 	wake_all(&j->durable);
 	wake_all(&j->space);
-	while (j->discard_busy)
-		wait_queue_wait(&j->work);
 }
 
 int journal_start(struct cset *c)
@@ -405,7 +404,6 @@ void journal_stop(struct cset *c)
 	wake_all(&j->work);
 	fiber_join(j->writer);
 	j->writer = NULL;
-	j->running = false;
 	timer_cancel(&j->delay_timer);
 }
 

@@ -520,6 +520,42 @@ static void an_entry_without_keys_is_written_when_the_last_pin_goes(void **state
 		rig_run_buckets(1, CACHE_MODE_WRITEBACK, the_last_pin_goes, bucket_sizes[i]);
 }
 
+static int late_result;
+
+static FIBER_FN void ask_late(void *arg) { late_result = journal_meta(arg); }
+
+static FIBER_FN void stop_journal(void *arg) { journal_stop(arg); }
+
+/* The btree's writer, which ends later, may be moving the root. */
+static void asked_while_it_stops(struct rig *r)
+{
+	struct fiber *stopper, *asker;
+	uint64_t entries;
+
+	super_set_discard(r->c->super, true);
+	slow_journal_discards(r, NS_PER_S);
+	for (unsigned i = 0; !r->c->journal.discard_busy; i++)
+		write_entries(r, 1, i);
+	entries = r->c->journal.nr_entries;
+	stopper = fiber_spawn("stops", stop_journal, r->c);
+	fiber_sleep_ns(NS_PER_MS);
+	late_result = 1;
+	asker = fiber_spawn("asks", ask_late, r->c);
+	fiber_join(stopper);
+	fiber_sleep_ns(NS_PER_S);
+	assert_int_equal(late_result, 0);
+	fiber_join(asker);
+	assert_true(r->c->journal.nr_entries > entries);
+	late_result = 1;
+	ask_late(r->c);
+	assert_int_equal(late_result, 0); /* too late, and nothing to wait for */
+}
+
+static void who_asks_for_an_entry_while_the_journal_stops_gets_an_answer(void **state)
+{
+	rig_run_buckets(1, CACHE_MODE_WRITEBACK, asked_while_it_stops, 4 * BLOCK);
+}
+
 /* --- small rings, large entries ------------------------------------------------------------------------------------------ */
 
 #define BUSY 4000u
@@ -607,6 +643,7 @@ int main(void)
 		cmocka_unit_test(a_ring_of_thirty_thousand_entries_has_a_pin_for_each),
 		cmocka_unit_test(impossible_keys_are_skipped_counted_and_told),
 		cmocka_unit_test(an_entry_without_keys_is_written_when_the_last_pin_goes),
+		cmocka_unit_test(who_asks_for_an_entry_while_the_journal_stops_gets_an_answer),
 		cmocka_unit_test(tiny_rings_wrap_a_thousand_times),
 		cmocka_unit_test(entries_hold_32_kib_and_no_more),
 	};
