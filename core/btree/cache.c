@@ -289,7 +289,8 @@ static int load_child(struct cset *c, const struct bkey *key, unsigned level)
 		n = bnode_new(c, &copy.k, level);
 		if (!n)
 			return -ENOMEM;
-		if (bnode_find(c, copy.k.ptr[0])) { /* bnode_new() yielded and somebody was faster */
+		/* bnode_new() yielded and somebody was faster; he may even have replaced it since, and its bucket is not to be read any more */
+		if (bnode_find(c, copy.k.ptr[0]) || ptr_stale(c, copy.k.ptr[0])) {
 			bnode_get(n);
 			n->dead = true;
 			bnode_put(n);
