@@ -4,6 +4,7 @@
 
 #include "core/admin/log.h"
 #include "core/set/instance.h"
+#include "core/set/purge.h"
 
 static uint64_t now_s32(void) { return engine_real_s() & UINT32_MAX; }
 
@@ -100,12 +101,26 @@ static int join_new_slot(struct bdev *d, struct cset *c, uint32_t slot)
 	return bdev_write_super(d);
 }
 
+int bdev_keys_fit(const struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why)
+{
+	int before = purge_find_dirty(c, slot, 0, d->data_offset);
+	int behind = before ? 0 : purge_find_dirty(c, slot, d->data_offset + d->nr_sectors, BKEY_OFFSET_MAX);
+
+	if (before > 0 || behind > 0)
+		pr(why, "slot %u of cache set %s holds dirty data %s '%s': it is of another device, or this one has become smaller", slot,
+		   c->uuid_text, before > 0 ? "before the beginning of" : "behind the end of", d->backing->path);
+	return before < 0 ? before : behind < 0 ? behind : before || behind ? -EINVAL : 0;
+}
+
 /* On disk. Returns the slot. */
 static int join_on_disk(struct bdev *d, struct cset *c, struct printbuf *why)
 {
 	int outdated, slot = known_slot(d, c, &outdated, why), r = 0;
 
 	if (slot >= 0) {
+		r = bdev_keys_fit(d, c, (uint32_t)slot, why);
+		if (r < 0)
+			return r;
 		c->uuids[slot].last_reg = (uint32_t)now_s32();
 		r = uuid_table_write(c);
 		return r < 0 ? r : slot;
@@ -138,6 +153,7 @@ static int join(struct bdev *d, struct cset *c, struct printbuf *why)
 		pr(why, "cannot attach '%s': counting its dirty data failed: %s", d->backing->path, c->error[0] ? c->error : strerror(-r));
 		c->devices[slot] = NULL;
 		d->set = NULL;
+		wake_all(&d->writeback.idle); /* a flush that waits sees that there is no set */
 		d->detaching = false; /* the set may have failed, and dismissed us, while we counted */
 		return r;
 	}

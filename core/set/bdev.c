@@ -140,8 +140,13 @@ int bdev_set_label(struct bdev *d, const char *label, size_t len)
 		return -EINVAL;
 	memcpy(fresh, label, len);
 	if (d->super && memcmp(d->super->label, fresh, LABEL_BYTES)) {
+		char old[LABEL_BYTES];
+
+		memcpy(old, d->super->label, LABEL_BYTES);
 		memcpy(d->super->label, fresh, LABEL_BYTES);
 		r = bdev_write_super(d);
+		if (r < 0)
+			memcpy(d->super->label, old, LABEL_BYTES); /* or the next try would find nothing to do */
 	}
 	if (!r && slot && d->set && memcmp(d->set->uuids[d->inode].label, fresh, LABEL_BYTES)) {
 		memcpy(d->set->uuids[d->inode].label, fresh, LABEL_BYTES);
@@ -171,6 +176,8 @@ int bdev_run(struct bdev *d)
 		int r = bdev_set_state(d, BDEV_STATE_STALE);
 		if (r < 0)
 			return r;
+		if (d->closing)
+			return -ENODEV;
 	}
 	d->running = true;
 	log_info("%s is ready: '%s', %llu sectors", d->name, d->backing ? d->backing->path : "flash-only volume",

@@ -107,6 +107,8 @@ FIBER_FN MUST_CHECK int bdev_set_cache_mode(struct bdev *d, enum cache_mode m);
 FIBER_FN MUST_CHECK int bdev_set_label(struct bdev *d, const char *label, size_t len);
 /* Export (§1.6). -EBUSY: already running. A device with state CLEAN or DIRTY and no set is marked STALE first, durably. */
 FIBER_FN MUST_CHECK int bdev_run(struct bdev *d);
+/* Written back, a dirty key outside of the device's data would destroy its superblock, or fail for ever. 0, or -EINVAL, -EIO, with the reason. */
+FIBER_FN MUST_CHECK int bdev_keys_fit(const struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why);
 /* §1.7. explicit: the user named this set. why: the reason of a refusal. */
 FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why);
 /* §1.8: begins; the writeback fiber finishes it (bdev_detach_finish). */

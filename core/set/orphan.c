@@ -149,18 +149,6 @@ static int slot_fits(const struct bdev *d, struct cset *c, uint32_t slot, struct
 	return r;
 }
 
-/* Written back, a key outside of the device's data would destroy its superblock, or fail for ever. */
-static int keys_fit(const struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why)
-{
-	int before = purge_find_dirty(c, slot, 0, d->data_offset);
-	int behind = before ? 0 : purge_find_dirty(c, slot, d->data_offset + d->nr_sectors, BKEY_OFFSET_MAX);
-
-	if (before > 0 || behind > 0)
-		pr(why, "slot %u holds data %s '%s': it is of another device", slot, before > 0 ? "before the beginning of" : "behind the end of",
-		   d->backing->path);
-	return before < 0 ? before : behind < 0 ? behind : before || behind ? -EINVAL : 0;
-}
-
 /* Its superblock says again what it said before, if the disk lets us: it goes on without the set. */
 static void claim_nothing(struct bdev *d, const uint8_t set_uuid[16], enum bdev_state state)
 {
@@ -212,7 +200,7 @@ int bdev_readopt(struct bdev *d, struct cset *c, uint32_t slot, struct printbuf 
 	if (!r)
 		r = slot_fits(d, c, slot, why);
 	if (!r)
-		r = keys_fit(d, c, slot, why);
+		r = bdev_keys_fit(d, c, slot, why);
 	if (r < 0)
 		return r;
 	log_warn("cache set %s: '%s' takes back the dirty data in slot %u (%llu bytes)", c->uuid_text, d->backing->path, slot,

@@ -391,6 +391,8 @@ static void collector(void *arg)
 		c->gc.running = false;
 		if (!r)
 			c->gc.runs_finished = c->gc.runs_started;
+		else
+			alloc_wake(c); /* it waits for the end of a run, and would not ask for another */
 		invalidated = c->alloc.nr_invalidated;
 		wake_all(&c->gc.done);
 		movinggc_wake(c);

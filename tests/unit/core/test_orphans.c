@@ -159,6 +159,35 @@ static void dirty_data_of_an_absent_device_is_given_up_only_on_request(void **st
 	rig_run(1, CACHE_MODE_WRITEBACK, forget_absent);
 }
 
+/* Dirty keys outside of the device: it has become smaller, or the index is somebody's work. Written back they would fail, or hit its superblock. */
+static void attach_of_another_size(struct rig *r)
+{
+	uint32_t slot = fill(r);
+	uint64_t nr_sectors = r->d->nr_sectors, data_offset = r->d->data_offset;
+
+	stop_set(r);
+	add(r, "/sim/backing");
+	r->d->nr_sectors = 7;
+	add(r, "/sim/cache");
+	assert_false(r->d->set || r->d->running);
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), -EINVAL);
+	says(r, "behind the end of '/sim/backing'");
+	r->d->nr_sectors = nr_sectors;
+	r->d->data_offset = data_offset + 1;
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), -EINVAL);
+	says(r, "before the beginning of '/sim/backing'");
+	r->d->data_offset = data_offset;
+	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), 0);
+	assert_int_equal(r->d->inode, slot);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	check(r);
+}
+
+static void a_device_that_its_dirty_data_does_not_fit_is_not_attached(void **state)
+{
+	rig_run(1, CACHE_MODE_WRITEBACK, attach_of_another_size);
+}
+
 static void forget_clean(struct rig *r)
 {
 	uint32_t slot = r->d->inode;
@@ -423,10 +452,27 @@ static void a_readopt_whose_set_fails_leaves_the_device_without_cache(void **sta
 	rig_run(9, CACHE_MODE_WRITEBACK, no_table);
 }
 
+/* --- labels -------------------------------------------------------------------------------------------------------------- */
+
+/* A name that could not be written is not remembered as written. */
+static void label_again(struct rig *r)
+{
+	char super[SECTOR_BYTES];
+
+	rig_fail(r->backing, BLK_SIM_OP(BIO_WRITE), 1);
+	assert_int_equal(bdev_set_label(r->d, "mine", 4), -EIO);
+	assert_int_equal(bdev_set_label(r->d, "mine", 4), 0);
+	blk_sim_peek(r->backing, 8, super, 1);
+	assert_memory_equal(super + 72, "mine", 5);
+}
+
+static void a_label_that_could_not_be_written_can_be_set_again(void **state) { rig_run(1, CACHE_MODE_WRITEBACK, label_again); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dirty_data_of_an_absent_device_is_given_up_only_on_request),
+		cmocka_unit_test(a_device_that_its_dirty_data_does_not_fit_is_not_attached),
 		cmocka_unit_test(clean_data_of_an_absent_device_is_forgotten_without_further_words),
 		cmocka_unit_test(what_was_left_behind_by_running_without_cache_can_be_forgotten),
 		cmocka_unit_test(volumes_are_not_forgotten_unless_they_cannot_be_started),
@@ -435,6 +481,7 @@ int main(void)
 		cmocka_unit_test(a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated),
 		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
 		cmocka_unit_test(a_readopt_whose_set_fails_leaves_the_device_without_cache),
+		cmocka_unit_test(a_label_that_could_not_be_written_can_be_set_again),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
