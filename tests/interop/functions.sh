@@ -43,6 +43,9 @@ kernel_answers() {
 }
 # What our own mount reads; the daemon must run.
 our_sha() { sha "$MNT/dev0"; }
+# What the backing device holds by itself
+backing_sha() { tail -c +8193 backing.img | sha256sum | cut -d ' ' -f 1; }
+backing_lacks_data() { [ "$(backing_sha)" != "$(sha "$1")" ] || fail "the backing device has all of $1: this would test nothing"; }
 is_same() { [ "$2" = "$3" ] || fail "$1: $2, and should be $3"; }
 
 # A writer for the inside of the machine; static, because there are no libraries.
