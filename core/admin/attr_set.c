@@ -235,6 +235,13 @@ static int store_sync(const struct attr_object *o, const struct attr_value *v, s
 	return bcf_set_find(b, uuid) == c ? blk_flush(c->cache) : -ENODEV;
 }
 
+/* Bit 1: what it waits for has happened, and gc comes when everything is written back. */
+static int64_t get_gc_after_writeback(const struct attr_object *o, const struct attr *a)
+{
+	return o->c->gc.after_writeback + 2 * o->c->gc.after_writeback_due;
+}
+static void gc_after_writeback_changed(const struct attr_object *o) { o->c->gc.after_writeback_due = false; }
+
 static int64_t get_io_disable(const struct attr_object *o, const struct attr *a)
 {
 	return o->c->io_blocked || o->c->io_disable;
@@ -515,7 +522,9 @@ static const struct attr internal_attrs[] = {
 	     "data buckets that are filled at the same time, at most 1/32 of all", .changed = open_buckets_changed),
 	TUNE("prio_write_seconds", ATTR_IN_U, ATTR_DEC, alloc.prio_write_s, 0, UINT32_MAX, PRIO_WRITE_SECONDS_DEFAULT,
 	     "how often an idle set saves which data is hot; 0 = only when buckets are reused", .changed = prio_write_changed),
-	TUNE_U("gc_after_writeback", gc.after_writeback, 0, 1, 0, "run gc when writeback has finished a scan"),
+	TUNE("gc_after_writeback", ATTR_IN_U, ATTR_DEC, gc.after_writeback, 0, 1, 0,
+	     "1: run gc when everything is written back, if half of the cache has been in use since the last time; reads 3 while that is so",
+	     .get = get_gc_after_writeback, .changed = gc_after_writeback_changed),
 	TUNE_B("idle_max_writeback_rate", idle_max_writeback_rate, 1, "write back without limit while the set is idle"),
 	TIME_ROWS("btree_gc", time_gc, "sec", TIME_S, "ms", TIME_MS),
 	TIME_ROWS("btree_split", time_split, "sec", TIME_S, "us", TIME_US),

@@ -164,6 +164,7 @@ void alloc_recount(struct cset *c)
 	}
 	a->avail_buckets = a->nr_recounted;
 	a->recounted_below = 0;
+	gc_note_in_use(c);
 }
 
 unsigned alloc_in_use_percent(const struct cset *c)
@@ -248,6 +249,7 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 		a->avail_buckets--;
 	if (b < a->recounted_below)
 		a->nr_recounted--;
+	gc_note_in_use(c);
 	*ret_bucket = b;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #define GC_MIN_NODES 100     /* nodes between pauses, at least */
 #define GC_MAX_PAUSES 100    /* per run */
 #define GC_PAUSE_NS (100 * NS_PER_MS)
+#define GC_AFTER_WRITEBACK_IN_USE_PERCENT 50
 #define GC_FUTILE_PAUSE_MIN_NS (1 * NS_PER_MS)
 #define GC_FUTILE_PAUSE_MAX_NS (100 * NS_PER_MS)
 
@@ -444,6 +445,20 @@ int gc_run(struct cset *c)
 			return r;
 	}
 	return 0;
+}
+
+void gc_note_in_use(struct cset *c)
+{
+	if (c->gc.after_writeback && alloc_in_use_percent(c) >= GC_AFTER_WRITEBACK_IN_USE_PERCENT)
+		c->gc.after_writeback_due = true;
+}
+
+void gc_writeback_ended(struct cset *c)
+{
+	if (!c->gc.after_writeback || !c->gc.after_writeback_due)
+		return;
+	c->gc.after_writeback_due = false;
+	gc_trigger(c);
 }
 
 void gc_hurry(struct cset *c) { wake_all(&c->gc.work); }

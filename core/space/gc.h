@@ -47,7 +47,8 @@ struct gc {
 	struct wait_queue done;	 /* a run has ended */
 	uint64_t runs_started, runs_finished;
 	int64_t sectors_to_gc;	 /* negative: run */
-	bool running, stopping, always_rewrite, after_writeback;
+	bool running, stopping, always_rewrite;
+	bool after_writeback, after_writeback_due; /* asked for by the user; and the cache has been half in use since */
 	struct gc_stats counting, last;
 };
 
@@ -59,6 +60,12 @@ void gc_trigger(struct cset *c);
 void gc_hurry(struct cset *c);
 /* Wait until a run that started after this call has ended. 0, or -EINTR / -EROFS. */
 FIBER_FN MUST_CHECK int gc_run(struct cset *c);
+/*
+ * gc_after_writeback (§7.3, §8.3): once half of the cache has been in use, the next end of writeback brings about one gc. The first is called
+ * whenever that share changes, the second at that end.
+ */
+void gc_note_in_use(struct cset *c);
+void gc_writeback_ended(struct cset *c);
 /* nr_sectors of new data were written: counts towards the next run. */
 void gc_account(struct cset *c, uint32_t nr_sectors);
 /* Mark one key's buckets (§7.2); level of the node that holds it. Returns the key's staleness. Raises a set error on contradictions. */

@@ -20,7 +20,6 @@
 
 #define FAILURE_PAUSE_MAX_S 30
 #define FLUSH_FAILURES_MAX 2
-#define AUTO_GC_IN_USE_PERCENT 50
 #define URGENT_PAUSE_NS (1 * NS_PER_MS) /* between passes when nobody wants a delay: what is left is being written to right now */
 
 void writeback_init(struct bdev *d)
@@ -154,8 +153,7 @@ static bool become_clean(struct bdev *d, uint64_t generation)
 		return false;
 	}
 	w->failures = 0;
-	if (d->set->gc.after_writeback && alloc_in_use_percent(d->set) >= AUTO_GC_IN_USE_PERCENT)
-		gc_trigger(d->set);
+	gc_writeback_ended(d->set);
 	wake_all(&w->idle);
 	return true;
 }

@@ -149,6 +149,38 @@ static void body_flush_makes_clean(struct rig *r)
 	assert_int_equal(bdev_state(r->d), BDEV_STATE_CLEAN);
 }
 
+static FIBER_FN void write_all_back(struct rig *r)
+{
+	wb(r)->running = true;
+	assert_int_equal(writeback_flush(r->d), 0);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_false(wb(r)->has_dirty);
+	wb(r)->running = false;
+}
+
+/* gc_after_writeback: once half of the cache has been in use, and only once (§7.3). */
+static void body_gc_afterwards(struct rig *r)
+{
+	struct gc *g = &r->c->gc;
+	uint64_t avail = r->c->alloc.avail_buckets, runs = g->runs_started;
+
+	g->after_writeback = true;
+	assert_int_equal(rig_write(r, 0, 8, 'a'), 8);
+	write_all_back(r);
+	assert_int_equal(g->runs_started, runs); /* there is plenty of room */
+	assert_int_equal(rig_write(r, 0, 8, 'b'), 8);
+	r->c->alloc.avail_buckets = r->c->g.nr_buckets / 3;
+	for (uint64_t at = 128; !g->after_writeback_due; at += 128)
+		assert_int_equal(rig_write(r, at, 128, 'b'), 128);
+	r->c->alloc.avail_buckets = avail; /* it may be over by then */
+	write_all_back(r);
+	assert_int_equal(g->runs_started, runs + 1);
+	assert_false(g->after_writeback_due);
+	assert_int_equal(rig_write(r, 0, 8, 'c'), 8);
+	write_all_back(r);
+	assert_int_equal(g->runs_started, runs + 1);
+}
+
 static void body_runs_coalesce(struct rig *r)
 {
 	uint64_t before;
@@ -511,6 +543,7 @@ static void CLEAN_comes_after_data_flush_and_journal(void **state) { RUN(body_cl
 static void i20_without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
 static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
 static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
+static void gc_follows_writeback_once_after_half_of_the_cache_was_in_use(void **state) { RUN(body_gc_afterwards); }
 static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
 static void waiting_for_a_flush_can_be_interrupted(void **state) { RUN(body_interrupted); }
 static void an_idle_set_writes_back_without_limit(void **state) { RUN(body_idle); }
@@ -537,6 +570,7 @@ int main(void)
 		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
 		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
 		TEST(what_could_not_be_flushed_is_listed),
+		TEST(gc_follows_writeback_once_after_half_of_the_cache_was_in_use),
 		TEST(waiting_for_a_flush_can_be_interrupted),
 		TEST(an_idle_set_writes_back_without_limit),
 		TEST(a_new_period_of_the_controller_holds_at_once),
