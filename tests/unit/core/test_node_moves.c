@@ -167,6 +167,7 @@ static void refuse_all(struct rig *r)
 	assert_int_equal(bcf_flush(r->d), 0);
 	blk_sim_fail_range(r->cache, BLK_SIM_OP(BIO_WRITE), behind_journal * NODE_SECTORS, (g->nr_buckets - behind_journal) * NODE_SECTORS, -EIO);
 	cset_hold(r->c);
+	bdev_hold(r->d); /* it is stopped with its set, and would be gone after the sleep */
 	assert_true(btree_rewrite(r->c, bpos(r->d->inode, 100), 0, true) < 0);
 	assert_true(r->c->io_disable);
 	assert_non_null(strstr(r->c->error, "cannot replace btree node"));
@@ -174,6 +175,7 @@ static void refuse_all(struct rig *r)
 	fiber_sleep_ns(NS_PER_S);
 	assert_true(r->d->io_disable); /* dirty: frozen, not stale */
 	assert_true(rig_read(r, 100, 1) < 0);
+	bdev_release(r->d);
 }
 
 static void a_set_without_a_bucket_that_takes_a_node_fails_and_loses_nothing(void **state) { live_twice(13, refuse_all); }
