@@ -46,6 +46,7 @@ cleanup() {
 		wait_for_end 10 "$DAEMON_PID" || kill_daemon
 	fi
 	unmount_stale
+	wait_for_background || { echo "FAILED: a daemon in the background does not stop"; status=1; }
 	if [ $status -ne 0 ] && [ $status -ne 77 ] && [ -s "$DAEMON_LOG" ]; then
 		echo "--- the daemon's log, last 50 lines"
 		tail -n 50 "$DAEMON_LOG"
@@ -149,6 +150,19 @@ kill_daemon() {
 unmount_stale() {
 	while grep -q " $MNT " /proc/self/mounts; do
 		fusermount3 -u -z "$MNT" 2>/dev/null || umount -l "$MNT" 2>/dev/null || break
+	done
+}
+
+# A daemon in the background goes on stopping after it was unmounted, and what a sanitizer says about it comes at its end.
+wait_for_background() {
+	_tries=$((${STOP_TIMEOUT:-60} * 20))
+	while pgrep -f "bcache-fuse.*$WORK" >/dev/null; do
+		_tries=$((_tries - 1))
+		if [ $_tries -eq 0 ]; then
+			pkill -KILL -f "bcache-fuse.*$WORK"
+			return 1
+		fi
+		sleep 0.05
 	done
 }
 

@@ -45,6 +45,9 @@ static inline int run_sim(uint64_t seed, int (*fn)(void *), void *arg)
 	return r;
 }
 
+/* A sanitizer's, if there is one: where reports go. The runner fails a test that reports anything. */
+void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
+
 /* Does fn die (by assert, guard page, …)? Runs in a child. */
 static inline bool dies(void (*fn)(void))
 {
@@ -55,6 +58,8 @@ static inline bool dies(void (*fn)(void))
 		int null = open("/dev/null", O_WRONLY);
 
 		dup2(null, 2);
+		if (__sanitizer_set_report_fd)
+			__sanitizer_set_report_fd((void *)2);
 		fn();
 		_exit(0);
 	}
