@@ -140,7 +140,7 @@ for b in /sys/block/vd*/bcache; do
 	echo "attached: \$(cat "\$b/state") \$(sha256sum <"\$(readlink -f "\$b/dev" | sed 's,.*/,/dev/,')")"
 done
 EOF
-	kernel_takes --backing-first --run attach.sh "$@"
+	kernel_takes --backing-first --writeback --run attach.sh "$@"
 	for name in $ALL; do
 		answer sets | grep -q "$(cat $name.uuid)" || fail "the kernel does not run the set of $name"
 	done
@@ -151,8 +151,10 @@ import json, sys
 index, want, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 device, = [d for d in json.load(open("answer.json"))["devices"] if d["backing"] == index]
 state = "no cache" if name == "detached" else "dirty"
-print("%s: %s, %s" % (name, device["state"], "same" if device["sha256"] == want else "DIFFERENT"))
-sys.exit(device["sha256"] != want or device["state"] != state)
+after, = [d for d in json.load(open("answer.json"))["after_writeback"] if d["backing"] == index] # without the cache: what was dirty has arrived
+same = ["same" if d["sha256"] == want else "DIFFERENT" for d in (device, after)]
+print("%s: %s, %s; written back: %s" % (name, device["state"], *same))
+sys.exit("DIFFERENT" in same or device["state"] != state)
 PY
 		i=$((i + 1))
 	done
