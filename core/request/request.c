@@ -184,7 +184,7 @@ static int range_has_dirty(struct bdev *d, uint64_t start, uint64_t end, bool *r
 /* The first part of [start, end) without dirty sectors. */
 struct clean_part {
 	uint64_t start, end;
-	bool has_clean;
+	bool has_clean, has_dirty;
 };
 
 static bool find_clean_part(void *ctx, const struct bkey *k)
@@ -195,6 +195,7 @@ static bool find_clean_part(void *ctx, const struct bkey *k)
 		p->has_clean = true;
 		return true;
 	}
+	p->has_dirty = true;
 	if (bkey_start(k) > p->start) {
 		p->end = bkey_start(k);
 		return false;
@@ -206,11 +207,12 @@ static bool find_clean_part(void *ctx, const struct bkey *k)
 /*
  * Durably forget the clean copies of the range. Strict write-through does so before data goes to the backing device: a crash would bring them
  * back, and eviction would later show the new data below (R2.6). Placeholders go too, or a fill that has already read the old data would
- * become such a copy. Dirty keys stay: they cannot be evicted. Holds the range. Waits for the btree and the journal.
+ * become such a copy. Dirty keys stay: they cannot be evicted. But they have to be durable, too, or a clean copy that they cover comes back.
+ * Holds the range. Waits for the btree and the journal.
  */
 static int forget_clean(struct bdev *d, uint64_t start, uint64_t end)
 {
-	bool had_clean = false;
+	bool had_clean = false, had_dirty = false;
 	uint64_t seq = 0;
 
 	while (start < end) {
@@ -222,8 +224,11 @@ static int forget_clean(struct bdev *d, uint64_t start, uint64_t end)
 		if (r < 0)
 			return -EIO;
 		had_clean |= p.has_clean;
+		had_dirty |= p.has_dirty;
 		start = p.end;
 	}
+	if (had_dirty)
+		return journal_flush(d->set) < 0 ? -EIO : 0;
 	return had_clean || (d->set->copies_dropped && seq) ? journal_wait(d->set, seq) : 0;
 }
 

@@ -120,6 +120,40 @@ static void body_strict_order(struct rig *r)
 	assert_int_equal(misses(r), before);
 }
 
+static void slow_zeroing(void *arg)
+{
+	struct slow_write *w = arg;
+
+	w->result = bcf_zero(w->r->d, 64 * SECTOR_BYTES, 64 * SECTOR_BYTES);
+}
+
+/* Dirty data that is not durable would go with the power, and the clean copy below it come back over what went to backing (sim 1795627098088). */
+static void body_strict_over_dirty(struct rig *r)
+{
+	struct slow_write w = { .r = r };
+	uint64_t entries;
+	struct fiber *f;
+
+	r->d->strict_writethrough = true;
+	r->d->writeback.running = false;
+	r->c->journal.delay_ms = 60000; /* nobody else writes entries */
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITETHROUGH), 0);
+	assert_int_equal(rig_write(r, 64, 64, 'a'), 64);
+	assert_int_equal(bcf_flush(r->d), 0);
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITEBACK), 0);
+	assert_int_equal(rig_write(r, 64, 64, 'b'), 64);
+	rig_settle();
+	entries = r->c->journal.nr_entries;
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_ZERO) | WRITES, .extra_ns = 10 * NS_PER_S });
+	f = fiber_spawn("zeroing", slow_zeroing, &w);
+	rig_settle();
+	assert_true(r->c->journal.nr_entries > entries);
+	assert_int_equal(rig_backing(r, 64, 64, false), 'a');
+	fiber_join(f);
+	assert_int_equal(w.result, 0);
+	assert_int_equal(rig_read(r, 64, 64), 0);
+}
+
 static void body_strict_zero(struct rig *r)
 {
 	r->d->strict_writethrough = true;
@@ -177,6 +211,7 @@ static void verify_leaves_dirty_data_alone(void **state) { RUN(WRITEBACK, body_v
 static void verify_is_not_fooled_by_writers(void **state) { RUN(WRITETHROUGH, body_verify_racing); RUN(WRITEBACK, body_verify_racing); }
 static void strict_writethrough_forgets_before_it_writes(void **state) { RUN(WRITETHROUGH, body_strict_order); }
 static void strict_writes_and_zeroings_are_durable(void **state) { RUN(WRITETHROUGH, body_strict_zero); RUN(WRITEAROUND, body_strict_zero); }
+static void strict_zeroing_waits_until_the_dirty_data_below_is_durable(void **state) { RUN(WRITEBACK, body_strict_over_dirty); }
 static void a_failed_write_leaves_no_clean_copy(void **state) { RUN(WRITEBACK, body_mixed); RUN(WRITEBACK, body_mixed_strict); }
 
 int main(void)
@@ -187,6 +222,7 @@ int main(void)
 		TEST(verify_is_not_fooled_by_writers),
 		TEST(strict_writethrough_forgets_before_it_writes),
 		TEST(strict_writes_and_zeroings_are_durable),
+		TEST(strict_zeroing_waits_until_the_dirty_data_below_is_durable),
 		TEST(a_failed_write_leaves_no_clean_copy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
