@@ -458,6 +458,44 @@ int model_check(const struct model *m, uint64_t offset, const void *buf, size_t 
 	return check_range(m, offset, buf, len, LIVE - 1, why);
 }
 
+void model_allow(struct model *m, uint64_t sector, const void *bytes)
+{
+	struct model_content *c = must(malloc(sizeof(*c)));
+
+	c->refs = 1;
+	memcpy(c->bytes, bytes, SECTOR_BYTES);
+	candidate_add(&m->sectors[sector], (struct candidate){ .content = c, .until = LIVE });
+}
+
+void model_adopt(struct model *m, uint64_t sector, const void *bytes)
+{
+	struct msector *s = &m->sectors[sector];
+
+	for (unsigned p = 0; p < MODEL_PENDING_MAX; p++)
+		assert(!s->pending[p]);
+	while (s->nr)
+		candidate_remove(s, 0);
+	s->durable = s->changed = ++m->now;
+	model_allow(m, sector, bytes);
+}
+
+int model_check_own(const struct model *m, uint64_t sector, const void *bytes, uint32_t gen, struct printbuf *why)
+{
+	unsigned gen_bytes = div_round_up_u64(log2_u64(gen | 1) + 1, 8);
+
+	for (unsigned i = 0; i < SECTOR_BYTES; i++) {
+		uint64_t place = pattern_word(m->dev, 1, sector, i / 8);
+		uint8_t seen = ((const uint8_t *)bytes)[i], due = ((const uint8_t *)&place)[i % 8];
+
+		if (!seen || (i % 8 < 4 ? seen == due : i % 8 < 4 + gen_bytes))
+			continue;
+		pr(why, "dev%u sector %llu byte %u reads what was never written there: ", m->dev, (unsigned long long)sector, i);
+		describe(why, m, sector, i, bytes);
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
 void model_flush_begin(struct model *m, struct model_flush *f)
 {
 	f->begun = m->now++;

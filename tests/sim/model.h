@@ -56,6 +56,14 @@ MUST_CHECK int model_read_end(struct model *m, struct model_read *r, uint64_t of
 			      struct printbuf *why);
 /* The same question about bytes that were not read through the device (a backing device on its own); settles nothing. */
 MUST_CHECK int model_check(const struct model *m, uint64_t offset_bytes, const void *buf, size_t len_bytes, struct printbuf *why);
+/*
+ * From somewhere else it is known what the sector holds, durably: that, and nothing that it held before. Nobody reads or writes it meanwhile.
+ * model_allow(): or that, too.
+ */
+void model_adopt(struct model *m, uint64_t sector, const void *bytes);
+void model_allow(struct model *m, uint64_t sector, const void *bytes);
+/* Something that writes up to `gen` may have left in the sector, whichever they were, whole or in part? Foreign data is not. 0 or -EUCLEAN. */
+MUST_CHECK int model_check_own(const struct model *m, uint64_t sector, const void *bytes, uint32_t gen, struct printbuf *why);
 void model_flush_begin(struct model *m, struct model_flush *f);
 void model_flush_end(struct model *m, struct model_flush *f, int error);
 

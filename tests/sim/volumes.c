@@ -48,6 +48,8 @@ struct volumes *volumes_new(struct world *w)
 		v->v[i].number = FIRST_MODEL + i;
 	if (rng_percent(&w->rng, 50))
 		v->free_slots = VOLUMES + w->nr_backing + (unsigned)prng_below(&w->rng, 2);
+	if (v->free_slots && w->lifecycle)
+		v->free_slots += w->nr_backing; /* for dirty data that devices leave behind */
 	return v;
 }
 

@@ -6,6 +6,7 @@
 #define NEARLY_FULL 75 /* percent in use from where on a write may turn into a bypass while it runs */
 #define CLIENTS_MAX 4 /* pending writes per sector must stay below MODEL_PENDING_MAX */
 #define IO_BYTES_MAX KIB(512)
+#define LIFECYCLE_PERCENT 3 /* of the operations of a world that has it */
 
 enum action { ACT_READ, ACT_WRITE, ACT_WRITE_SYNC, ACT_FLUSH, ACT_ZERO, ACT_SLEEP, ACT_CONTROL, ACTIONS };
 
@@ -84,10 +85,10 @@ static uint8_t *some_memory(struct client *c)
 	return rng_percent(&c->rng, 70) ? c->buf : c->buf + rng_between(&c->rng, 1, PAGE_BYTES);
 }
 
-/* An operation that failed because a disk did. */
-static bool excused(struct world *w, int64_t r)
+/* An operation that failed because a disk did, or somebody has stopped the device. */
+static bool excused(struct world *w, unsigned dev, int64_t r)
 {
-	if (r >= 0 || !world_disturbed(w))
+	if (r >= 0 || (!world_disturbed(w) && !lifecycle_away(w->lifecycle, dev)))
 		return false;
 	w->stats->refused++;
 	return true;
@@ -103,11 +104,14 @@ static void do_read_at(struct client *c, unsigned dev, struct bdev *d, const str
 	int64_t r;
 
 	world_trace(w, "client %u: dev%u read %llu+%llu", c->id, dev, (unsigned long long)offset, (unsigned long long)len);
+	if (bcf_dev_open(d) < 0) /* being stopped */
+		return;
 	model_read_begin(w->model[dev], &read);
 	r = bcf_read(d, mem, len, offset, io);
+	bcf_dev_close(d);
 	if (world_cset(w) && strstr(world_cset(w)->error, "verify: the cache and"))
 		world_fail(w, "%s", world_cset(w)->error); /* R2.3: whatever fails, what is clean is the same on both */
-	if (excused(w, r))
+	if (excused(w, dev, r))
 		ignore_result(model_read_end(w->model[dev], &read, offset, mem, 0, &why));
 	else if (r != (int64_t)len)
 		world_fail(w, "dev%u: read of %llu+%llu returns %lld", dev, (unsigned long long)offset, (unsigned long long)len, (long long)r);
@@ -128,7 +132,7 @@ static bool may_go_direct(struct world *w, bool zero)
 {
 	if (world_may_fail(w))
 		return true;
-	return !w->strict && (zero || !w->always_writeback || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL);
+	return !w->strict && (zero || !w->always_writeback || !world_cset(w) || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL);
 }
 
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
@@ -138,6 +142,8 @@ static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
+	if (bcf_dev_open(d) < 0)
+		return;
 	pick_range(c, dev, &op.offset_bytes, &op.len_bytes);
 	op.gen = zero ? 0 : ++c->l->gen;
 	world_trace(w, "client %u: dev%u %s %llu+%llu gen %u", c->id, dev, zero ? "zero" : io->sync ? "write-sync" : "write",
@@ -150,7 +156,8 @@ static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_
 		model_pattern(dev, op.gen, op.offset_bytes, mem, op.len_bytes);
 		r = bcf_write(d, mem, op.len_bytes, op.offset_bytes, io);
 	}
-	if (excused(w, r))
+	bcf_dev_close(d);
+	if (excused(w, dev, r))
 		model_write_end(w->model[dev], &op, (int)r, false);
 	else if (r != (int64_t)op.len_bytes)
 		world_fail(w, "dev%u: %s of %llu+%llu returns %lld", dev, zero ? "zero" : "write", (unsigned long long)op.offset_bytes,
@@ -167,9 +174,12 @@ static void do_flush(struct client *c, unsigned dev, struct bdev *d)
 	int r;
 
 	world_trace(w, "client %u: dev%u flush", c->id, dev);
+	if (bcf_dev_open(d) < 0)
+		return;
 	model_flush_begin(w->model[dev], &flush);
 	r = bcf_flush(d);
-	if (excused(w, r))
+	bcf_dev_close(d);
+	if (excused(w, dev, r))
 		model_flush_end(w->model[dev], &flush, r);
 	else if (r < 0)
 		world_fail(w, "dev%u: flush returns %d", dev, r);
@@ -185,7 +195,7 @@ static void wait_until_detached(struct world *w, unsigned dev)
 	for (unsigned minutes = 0; minutes < 6 * 60 && !world_failed(w); minutes++) {
 		struct bdev *d = world_bdev(w, dev);
 
-		if (world_disturbed(w) && (!d || minutes > 60))
+		if ((world_disturbed(w) && (!d || minutes > 60)) || lifecycle_away(w->lifecycle, dev))
 			return;
 		if (!d) {
 			world_fail(w, "dev%u went away while it was detached", dev);
@@ -213,7 +223,7 @@ static void do_detach(struct client *c, unsigned dev)
 
 		world_trace(w, "client %u: detach dev%u", c->id, dev);
 		r = world_ctl(w, (int)dev, "%s/detach", "1");
-		if (r < 0 && !excused(w, r))
+		if (r < 0 && !excused(w, dev, r))
 			world_fail(w, "dev%u: detach is refused", dev);
 		wait_until_detached(w, dev);
 		world_trace(w, "client %u: detached dev%u", c->id, dev);
@@ -225,7 +235,7 @@ static void do_detach(struct client *c, unsigned dev)
 		world_trace(w, "client %u: attach dev%u", c->id, dev);
 		int r = world_ctl(w, (int)dev, "%s/attach", w->set_uuid_text);
 
-		if (r < 0 && !excused(w, r))
+		if (r < 0 && !excused(w, dev, r))
 			world_fail(w, "dev%u: attach is refused", dev);
 	}
 	l->controlling[dev] = false;
@@ -382,7 +392,7 @@ static void do_control(struct client *c, unsigned dev)
 	}
 	world_trace(w, "client %u: dev%u %s = %s", c->id, dev, path, text);
 	int r = world_ctl(w, target, path, text);
-	if (r < 0 && !excused(w, r))
+	if (r < 0 && !excused(w, dev, r))
 		world_fail(w, "writing '%s' to %s (dev%u) returns %d", text, path, dev, r);
 }
 
@@ -401,10 +411,9 @@ static enum action pick_action(struct client *c)
 	return (enum action)i;
 }
 
-static void step(struct client *c)
+static void act(struct client *c, unsigned dev)
 {
 	struct world *w = c->l->w;
-	unsigned dev = (unsigned)prng_below(&c->rng, w->nr_backing);
 	struct bdev *d = world_bdev(w, dev);
 	struct bcf_io io = { .pid = c->id, .handle = c->id + 1 };
 	enum action action = pick_action(c);
@@ -442,12 +451,103 @@ static void step(struct client *c)
 	}
 }
 
+/* --- settings of a boot ---------------------------------------------------------------------------------------------- */
+
+static void configure_dev(struct world *w, unsigned i)
+{
+	struct bdev *d = world_bdev(w, i);
+	int r = 0;
+
+	if (d && rng_percent(&w->rng, 40)) { /* from the beginning, so that whole boots go by it */
+		d->writeback.partial_stripes = true;
+		d->writeback.stripe_override_sectors = rng_between(&w->rng, 8, 2000);
+		d->writeback.recount = true;
+		writeback_wake(d);
+	}
+	if (d && w->data_csum)
+		d->data_csum = true;
+	if (w->strict)
+		r = world_ctl(w, (int)i, "%s/strict_writethrough", "1");
+	if (r >= 0 && w->always_writeback)
+		r = world_ctl(w, (int)i, "%s/cache_mode", "writeback");
+	if (r >= 0 && w->always_writeback)
+		r = world_ctl(w, (int)i, "%s/sequential_cutoff", "0");
+	if (r >= 0 && w->always_writeback)
+		r = world_ctl(w, (int)i, "%s/writeback_running", "0");
+	if (r < 0 && !excused(w, i, r))
+		world_fail(w, "cannot set the mode of dev%u", i);
+}
+
+static void configure_set(struct world *w)
+{
+	struct cset *c = world_cset(w);
+
+	if (!c)
+		return;
+	if (w->scan_slice)
+		c->alloc.scan_slice = w->scan_slice;
+	c->key_merging_disabled = w->key_merging_disabled;
+	c->verify_nodes = w->verify_nodes;
+	c->copy_gc_enabled = w->copy_gc_enabled;
+	c->gc.always_rewrite = w->gc_always_rewrite;
+	c->expensive_debug_checks = w->expensive_debug_checks;
+	if (!w->always_writeback)
+		return;
+	/* A cache that fills up would write through, or around at CUTOFF_CACHE_ADD. */
+	c->cutoff_writeback = c->cutoff_writeback_sync = 100;
+	c->congestion.read_threshold_us = c->congestion.write_threshold_us = 0;
+}
+
+/* --- life cycle ------------------------------------------------------------------------------------------------------ */
+
+static void some_io(void *client, unsigned dev)
+{
+	struct client *c = client;
+	struct bdev *d = world_bdev(c->l->w, dev);
+	struct bcf_io io = { .pid = c->id, .handle = c->id + 1, .sync = rng_percent(&c->rng, 20) };
+
+	if (!d)
+		return;
+	if (rng_percent(&c->rng, 30))
+		do_read(c, dev, d, &io);
+	else
+		do_write(c, dev, d, &io, rng_percent(&c->rng, 10));
+}
+
+static void configure_again(void *client, int dev)
+{
+	struct client *c = client;
+
+	if (dev < 0)
+		configure_set(c->l->w);
+	else
+		configure_dev(c->l->w, (unsigned)dev);
+}
+
+static void step(struct client *c)
+{
+	struct world *w = c->l->w;
+	unsigned dev = (unsigned)prng_below(&c->rng, w->nr_backing);
+	struct lifecycle_hands hands = { c, some_io, configure_again };
+
+	if (w->lifecycle && rng_percent(&c->rng, LIFECYCLE_PERCENT)) {
+		lifecycle_step(w->lifecycle, dev, &c->rng, &hands);
+	} else if (lifecycle_enter(w->lifecycle, dev)) {
+		act(c, dev);
+		lifecycle_leave(w->lifecycle, dev);
+	} else {
+		fiber_sleep_ns(rng_log(&c->rng, 10 * NS_PER_S));
+	}
+}
+
 static void client_fiber(void *arg)
 {
 	struct client *c = arg;
 
 	for (unsigned n = 0; n < c->l->ops_each && !world_failed(c->l->w); n++) {
 		c->l->ops_left--;
+		if (lifecycle_over(c->l->w->lifecycle))
+			continue;
 		if (!world_begin_op(c->l->w, c->id, n))
 			continue;
 		c->rng = prng_seeded(c->seed + n);
@@ -463,13 +563,18 @@ static void volumes_fiber(void *arg)
 	struct world *w = l->w;
 	uint64_t seed = prng_u64(&w->rng);
 
-	for (unsigned n = 0; n < l->ops_each && !world_failed(w); n++) {
+	for (unsigned n = 0; n < l->ops_each && !world_failed(w) && !lifecycle_over(w->lifecycle); n++) {
 		struct prng rng = prng_seeded(seed + n);
 
 		if (!world_begin_op(w, VOLUMES_CLIENT, n))
 			continue;
 		w->stats->operations++;
+		if (!lifecycle_enter(w->lifecycle, LIFECYCLE_VOLUMES)) {
+			fiber_sleep_ns(rng_log(&rng, 10 * NS_PER_S));
+			continue;
+		}
 		volumes_step(w->volumes, &rng);
+		lifecycle_leave(w->lifecycle, LIFECYCLE_VOLUMES);
 	}
 	volumes_end(w->volumes);
 }
@@ -488,8 +593,12 @@ static void leaf_writer(void *arg)
 	while (l->ops_left && !world_failed(w)) {
 		struct cset *c = world_cset(w);
 
-		if (!c) /* it has failed */
+		if (lifecycle_over(w->lifecycle) || (!c && !w->lifecycle)) /* it has failed */
 			break;
+		if (!c || c->state != CSET_RUNNING) {
+			fiber_sleep_ns(NS_PER_S);
+			continue;
+		}
 		cset_hold(c);
 		(void)btree_flush_pinned(c, UINT64_MAX, (unsigned)rng_between(&rng, 1, 8)); /* how many does not matter */
 		cset_release(c);
@@ -503,32 +612,7 @@ static void configure(struct load *l)
 
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		l->controlling[i] = false;
-		if (rng_percent(&w->rng, 40)) { /* from the beginning, so that whole boots go by it */
-			struct bdev *d = world_bdev(w, i);
-
-			if (d) {
-				d->writeback.partial_stripes = true;
-				d->writeback.stripe_override_sectors = rng_between(&w->rng, 8, 2000);
-				d->writeback.recount = true;
-				writeback_wake(d);
-			}
-		}
-		if (w->data_csum && world_bdev(w, i))
-			world_bdev(w, i)->data_csum = true;
-		int strict = w->strict ? world_ctl(w, (int)i, "%s/strict_writethrough", "1") : 0;
-
-		if (strict < 0 && !excused(w, strict))
-			world_fail(w, "cannot set strict_writethrough of dev%u", i);
-		if (!w->always_writeback)
-			continue;
-		int r = world_ctl(w, (int)i, "%s/cache_mode", "writeback");
-
-		if (r >= 0)
-			r = world_ctl(w, (int)i, "%s/sequential_cutoff", "0");
-		if (r >= 0)
-			r = world_ctl(w, (int)i, "%s/writeback_running", "0");
-		if (r < 0 && !excused(w, r))
-			world_fail(w, "cannot set the mode of dev%u", i);
+		configure_dev(w, i);
 	}
 	if (w->options.faults && rng_percent(&w->fault_rng, 50)) { /* bear it as long as possible */
 		for (unsigned i = 0; i < w->nr_backing; i++)
@@ -537,19 +621,7 @@ static void configure(struct load *l)
 		if (world_cset(w))
 			world_cset(w)->io_error_limit = UINT32_MAX;
 	}
-	if (!world_cset(w))
-		return;
-	if (w->scan_slice)
-		world_cset(w)->alloc.scan_slice = w->scan_slice;
-	world_cset(w)->key_merging_disabled = w->key_merging_disabled;
-	world_cset(w)->verify_nodes = w->verify_nodes;
-	world_cset(w)->copy_gc_enabled = w->copy_gc_enabled;
-	world_cset(w)->gc.always_rewrite = w->gc_always_rewrite;
-	world_cset(w)->expensive_debug_checks = w->expensive_debug_checks;
-	if (w->always_writeback) /* a cache that fills up would write through, or around at CUTOFF_CACHE_ADD */
-		world_cset(w)->cutoff_writeback = world_cset(w)->cutoff_writeback_sync = 100;
-	if (w->always_writeback)
-		world_cset(w)->congestion.read_threshold_us = world_cset(w)->congestion.write_threshold_us = 0;
+	configure_set(w);
 }
 
 static void run_clients(struct world *w, void *ctx)
@@ -588,7 +660,7 @@ static void run_clients(struct world *w, void *ctx)
 		fiber_join(keeper);
 	if (leaves)
 		fiber_join(leaves);
-	if (!world_failed(w) && rng_percent(&w->rng, 30))
+	if (!world_failed(w) && rng_percent(&w->rng, 30) && !lifecycle_over(w->lifecycle))
 		world_verify(w);
 	if (w->options.cut_at || w->options.script)
 		return;
@@ -663,6 +735,8 @@ int workload_run(struct world *w)
 	struct load l = { .w = w };
 	unsigned boots = w->options.cut_at ? 1 : (unsigned)rng_between(&w->rng, 2, 8), ops = w->options.nr_ops;
 
+	if (!w->options.tiny && !w->options.for_kernel && rng_percent(&w->rng, 25))
+		w->lifecycle = lifecycle_new(w, &l.gen);
 	if (!w->options.tiny && !w->options.for_kernel && rng_percent(&w->rng, 35))
 		w->volumes = volumes_new(w);
 	l.profile = &profiles[prng_below(&w->rng, ARRAY_SIZE(profiles))];

@@ -191,6 +191,7 @@ struct world *world_new(const struct world_options *o, struct world_stats *stats
 void world_free(struct world *w)
 {
 	volumes_free(w->volumes);
+	lifecycle_free(w->lifecycle);
 	blk_sim_free(w->cache.sim);
 	for (unsigned i = 0; i < w->nr_backing; i++) {
 		blk_sim_free(w->backing[i].sim);
@@ -303,7 +304,7 @@ static int open_disk(struct bcf *b, const char *path, struct blkdev **ret, struc
 }
 
 /* Registered, running or not. */
-static struct bdev *find_bdev(struct world *w, unsigned i)
+struct bdev *world_registered_bdev(struct world *w, unsigned i)
 {
 	struct bdev *d;
 
@@ -315,7 +316,7 @@ static struct bdev *find_bdev(struct world *w, unsigned i)
 
 struct bdev *world_bdev(struct world *w, unsigned i)
 {
-	struct bdev *d = find_bdev(w, i);
+	struct bdev *d = world_registered_bdev(w, i);
 
 	return d && d->running ? d : NULL;
 }
@@ -327,7 +328,7 @@ struct cset *world_cset(struct world *w)
 
 int world_ctl(struct world *w, int dev, const char *path, const char *text)
 {
-	struct bdev *d = dev < 0 ? NULL : find_bdev(w, (unsigned)dev);
+	struct bdev *d = dev < 0 ? NULL : world_registered_bdev(w, (unsigned)dev);
 	char full[BCF_CTL_PATH_BYTES];
 	const char *owner = dev < 0 ? w->set_uuid_text : d ? bcf_dev_name(d) : "gone";
 
@@ -367,7 +368,7 @@ void world_fail_data(struct world *w, unsigned dev, uint64_t offset, size_t len,
 		.w = w, .text = PRINTBUF(extents), .start = offset / SECTOR_BYTES, .end = div_round_up_u64(offset + len, SECTOR_BYTES),
 	};
 	const char *named = strstr(text, "sector ");
-	struct bdev *d = find_bdev(w, dev);
+	struct bdev *d = world_registered_bdev(w, dev);
 
 	if (named) { /* just the one that is wrong */
 		l.start = strtoull(named + strlen("sector "), NULL, 10);
@@ -383,7 +384,7 @@ void world_fail_data(struct world *w, unsigned dev, uint64_t offset, size_t len,
 		   d ? cache_mode_names[bdev_cache_mode(d)] : "gone", d ? bdev_state_names[bdev_state(d)] : "gone", extents);
 }
 
-static void register_disk(struct world *w, const struct world_disk *disk)
+bool world_register_disk(struct world *w, const struct world_disk *disk)
 {
 	char text[500] = "";
 	struct printbuf why = PRINTBUF(text);
@@ -395,13 +396,14 @@ static void register_disk(struct world *w, const struct world_disk *disk)
 		world_fail(w, "%s is refused: %s (%s)", disk->path, strerror(-r), text);
 	if (r < 0)
 		world_trace(w, "%s is refused: %s (%s)", disk->path, strerror(-r), text);
+	return !r;
 }
 
 /* I-11: a device with dirty data is not there without them. */
 static void check_waits(struct world *w)
 {
 	for (unsigned i = 0; i < w->nr_backing; i++) {
-		struct bdev *d = find_bdev(w, i);
+		struct bdev *d = world_registered_bdev(w, i);
 
 		if (d && bdev_state(d) == BDEV_STATE_DIRTY && d->running && !d->set)
 			world_fail(w, "backing%u is dirty and is served without its cache", i);
@@ -410,15 +412,18 @@ static void check_waits(struct world *w)
 
 static void register_all(struct world *w)
 {
-	const struct world_disk *disks[WORLD_BACKINGS_MAX + 1] = { &w->cache };
-	unsigned n = 1;
+	const struct world_disk *disks[WORLD_BACKINGS_MAX + 1];
+	unsigned n = 0;
 
+	if (!world_cset(w))
+		disks[n++] = &w->cache;
 	for (unsigned i = 0; i < w->nr_backing; i++)
-		disks[n++] = &w->backing[i];
+		if (!world_registered_bdev(w, i))
+			disks[n++] = &w->backing[i];
 	while (n && !world_failed(w)) {
 		unsigned i = (unsigned)prng_below(&w->rng, n);
 
-		register_disk(w, disks[i]);
+		(void)world_register_disk(w, disks[i]);
 		check_waits(w);
 		disks[i] = disks[--n];
 	}
@@ -427,9 +432,11 @@ static void register_all(struct world *w)
 static void attach_all(struct world *w)
 {
 	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++) {
-		struct bdev *d = find_bdev(w, i);
+		struct bdev *d = world_registered_bdev(w, i);
 
 		if (world_disturbed(w) && (!d || !world_cset(w)))
+			continue;
+		if (lifecycle_undecided(w->lifecycle, i))
 			continue;
 		if ((!d || (!d->running && d->set)) && !world_disturbed(w)) {
 			world_fail(w, "backing%u is %s", i, d ? "attached and does not run" : "not there");
@@ -445,6 +452,17 @@ static void attach_all(struct world *w)
 				world_fail(w, "backing%u does not run after it was attached", i);
 		}
 	}
+}
+
+void world_bring_up(struct world *w)
+{
+	register_all(w);
+	if (w->lifecycle && !world_failed(w))
+		lifecycle_registered(w->lifecycle);
+	if (!world_failed(w))
+		attach_all(w);
+	if (!world_failed(w) && w->volumes)
+		volumes_reconcile(w->volumes);
 }
 
 struct stripe_check {
@@ -509,6 +527,8 @@ void world_verify(struct world *w)
 			struct bdev *d = world_bdev(w, i);
 			int64_t r;
 
+			if (lifecycle_undecided(w->lifecycle, i))
+				break;
 			if (!d) {
 				if (!world_disturbed(w))
 					world_fail(w, "dev%u does not run", i);
@@ -587,11 +607,9 @@ static int boot_main(void *arg)
 		return 0;
 	}
 	w->bcf->open_device = open_disk;
-	register_all(w);
-	if (!world_failed(w))
-		attach_all(w);
-	if (!world_failed(w) && w->volumes)
-		volumes_reconcile(w->volumes);
+	if (w->lifecycle)
+		lifecycle_boots(w->lifecycle);
+	world_bring_up(w);
 	if (!world_failed(w)) {
 		w->phase = WORLD_UP;
 		boot->body(w, boot->ctx);
@@ -608,7 +626,7 @@ static int boot_main(void *arg)
 }
 
 /* I-10: a backing device that calls itself clean, or alone, holds everything. Its bytes as they are after a cut, or a stop in order. */
-static void check_alone(struct world *w, unsigned i)
+void world_check_alone(struct world *w, unsigned i)
 {
 	struct world_disk *d = &w->backing[i];
 	struct super super;
@@ -637,7 +655,8 @@ static void check_alone(struct world *w, unsigned i)
 static void check_all_alone(struct world *w)
 {
 	for (unsigned i = 0; i < w->nr_backing && !world_failed(w); i++)
-		check_alone(w, i);
+		if (!lifecycle_undecided(w->lifecycle, i))
+			world_check_alone(w, i);
 }
 
 static void crash_disks(struct world *w, uint64_t seed)
@@ -645,6 +664,8 @@ static void crash_disks(struct world *w, uint64_t seed)
 	blk_sim_crash_keeping(w->cache.sim, w->keep_cache, prng_mix(seed));
 	for (unsigned i = 0; i < w->nr_backing; i++)
 		blk_sim_crash_keeping(w->backing[i].sim, w->keep_backing, prng_mix(seed + 1 + i));
+	if (w->lifecycle)
+		lifecycle_crashed(w->lifecycle);
 	check_all_alone(w);
 }
 
@@ -734,6 +755,8 @@ static void disk_event(struct blk_sim_power *power)
 
 	if (w->on_event)
 		w->on_event(w);
+	if (w->lifecycle && w->bcf)
+		lifecycle_event(w->lifecycle);
 	if (w->aim == AIM_NOTHING)
 		return;
 	value = aim_value(w);

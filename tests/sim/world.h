@@ -14,6 +14,7 @@
 #include "core/util/prng.h"
 #include "tests/sim/blk_sim.h"
 #include "tests/sim/engine_sim.h"
+#include "tests/sim/lifecycle.h"
 #include "tests/sim/model.h"
 #include "tests/sim/script.h"
 #include "tests/sim/volumes.h"
@@ -41,6 +42,7 @@ struct world_stats {
 	uint64_t faults;	/* I/O errors that hit */
 	uint64_t refused;	/* operations that failed because of them */
 	uint64_t merged, moved;	/* nodes by coalescing, keys by moving gc */
+	uint64_t returned, forced, forgotten, readopted; /* devices, by lifecycle.h */
 	uint64_t stripe_checks; /* dirty counts compared with the index */
 };
 
@@ -100,6 +102,7 @@ struct world {
 	struct model *model[WORLD_BACKINGS_MAX];
 	char set_uuid_text[37];
 	struct volumes *volumes; /* NULL: there are none in this world */
+	struct lifecycle *lifecycle; /* NULL: devices come and go with the boots only */
 
 	/* how this world behaves */
 	/*
@@ -151,8 +154,17 @@ void world_trace(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The device on backing disk i, or NULL when it is not running. */
 struct bdev *world_bdev(struct world *w, unsigned i);
 struct cset *world_cset(struct world *w);
+/* The same, also while it waits or stops. */
+struct bdev *world_registered_bdev(struct world *w, unsigned i);
 /* One write to a control file; path may contain %s for the device's name (dev >= 0) or the set's uuid (dev < 0). */
 FIBER_FN int world_ctl(struct world *w, int dev, const char *path, const char *text);
+
+/* Register one; false: it is refused, which is a failure unless disks failed. */
+FIBER_FN bool world_register_disk(struct world *w, const struct world_disk *disk);
+/* All that are not registered, in any order, and attach what nobody detached: as a start does. */
+FIBER_FN void world_bring_up(struct world *w);
+/* I-10: what backing device i says of itself, and holds, is enough without the cache. */
+void world_check_alone(struct world *w, unsigned i);
 
 /* Choose what will fail in the boot that begins. */
 void world_plan_faults(struct world *w);
