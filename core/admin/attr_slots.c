@@ -195,6 +195,8 @@ static struct cset *readopt_set(struct bdev *d, const struct words *name, struct
 		c = bcf_set_find(b, d->super->set_uuid);
 	if (!c && !name->len_bytes && !list_empty(&b->csets) && b->csets.next == b->csets.prev)
 		c = list_first(&b->csets, struct cset, link);
+	if (c && c->closed)
+		c = NULL;
 	if (!c)
 		pr(why, "which cache set? Write SLOT SET-UUID, with the uuid of a registered one");
 	return c;

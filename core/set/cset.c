@@ -303,6 +303,7 @@ static void stopper(void *arg)
 		if (has_devices(c) || c->holds) /* a device left or joined, or the set failed while they were leaving: look again */
 			wait_queue_wait(&b->changed);
 	}
+	c->closed = true; /* what follows waits, and the set is still in the list */
 	stop_fibers(c);
 	list_del(&c->link);
 	log_info("cache set %s stopped%s%s", c->uuid_text, c->io_disable ? " after an error: " : "", c->error);
@@ -310,7 +311,11 @@ static void stopper(void *arg)
 	bcf_devices_changed(b);
 }
 
-void cset_hold(struct cset *c) { c->holds++; }
+void cset_hold(struct cset *c)
+{
+	assert(!c->closed);
+	c->holds++;
+}
 
 void cset_release(struct cset *c)
 {

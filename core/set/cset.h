@@ -40,6 +40,7 @@ struct cset {
 	char error[256];	/* why it failed; "" = it has not */
 	bool restored;		/* has its saved settings (admin/tunables.h) */
 	unsigned holds;		/* operations in progress that use the set without being one of its devices' requests */
+	bool closed;		/* the last of them has ended: it is being taken apart, and nobody may begin another */
 
 	/* cache0 */
 	struct blkdev *cache;

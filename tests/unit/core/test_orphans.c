@@ -468,6 +468,31 @@ static void label_again(struct rig *r)
 
 static void a_label_that_could_not_be_written_can_be_set_again(void **state) { rig_run(1, CACHE_MODE_WRITEBACK, label_again); }
 
+/* --- the end of a set ---------------------------------------------------------------------------------------------------- */
+
+static FIBER_FN void command_while_stopping(struct rig *r)
+{
+	static const char *const words[] = { "fifo", "lru" };
+	char path[BCF_CTL_PATH_BYTES];
+	unsigned refused = 0;
+
+	fill(r);
+	snprintf(path, sizeof(path), "%s/cache0/cache_replacement_policy", r->c->uuid_text);
+	cset_stop(r->c, false);
+	for (unsigned i = 0; !list_empty(&r->bcf->csets); i++) {
+		int error = bcf_ctl_store(r->bcf, path, words[i % 2], strlen(words[i % 2]));
+
+		if (error) /* it writes, and is still listed */
+			assert_int_equal(error, -ENODEV);
+		refused += error && !list_empty(&r->bcf->csets);
+		fiber_sleep_ns(1000);
+	}
+	assert_true(refused);
+}
+
+/* Simulator seed 40160 --lies: it would have waited for its own write, and the set not for it. */
+static void a_set_that_is_taken_apart_takes_no_command(void **state) { rig_run(1, CACHE_MODE_WRITEBACK, command_while_stopping); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -482,6 +507,7 @@ int main(void)
 		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
 		cmocka_unit_test(a_readopt_whose_set_fails_leaves_the_device_without_cache),
 		cmocka_unit_test(a_label_that_could_not_be_written_can_be_set_again),
+		cmocka_unit_test(a_set_that_is_taken_apart_takes_no_command),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
