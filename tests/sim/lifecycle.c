@@ -138,7 +138,7 @@ bool life_capture(struct lifecycle *l, unsigned i, uint32_t slot)
 	f->slot = slot;
 	f->captured = f->kept = f->given_up = false;
 	memset(f->dirty, 0, nr_sectors(l, i) * sizeof(*f->dirty));
-	if (c) {
+	if (c && !c->closed) {
 		cset_hold(c);
 		r = btree_for_each_extent(c, slot, 0, BKEY_OFFSET_MAX, capture_key, &x);
 		cset_release(c);

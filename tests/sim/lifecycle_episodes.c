@@ -148,7 +148,7 @@ static FIBER_FN void check_empty(struct lifecycle *l, uint32_t slot)
 	bool any = false;
 	int r;
 
-	if (!c || c->devices[slot] || uuid_entry_state(&c->uuids[slot]) != UUID_SLOT_INVALID)
+	if (!c || c->closed || c->devices[slot] || uuid_entry_state(&c->uuids[slot]) != UUID_SLOT_INVALID)
 		return;
 	cset_hold(c);
 	r = btree_for_each_extent(c, slot, 0, BKEY_OFFSET_MAX, any_key, &any);
