@@ -312,9 +312,8 @@ static FIBER_FN int stream(const struct ctl_node *n, struct bcf_ctl_cursor *cur,
 	if (!(n->attr->mode & 0400))
 		return -EACCES;
 	cur->more = false;
-	if (n->object.c->closed)
+	if (!cset_try_hold(n->object.c))
 		return -ENODEV;
-	cset_hold(n->object.c);
 	r = n->attr->stream(&n->object, cur, out);
 	cset_release(n->object.c);
 	return r;
@@ -368,10 +367,8 @@ int ctl_store_node(const struct ctl_node *n, const char *text, size_t len_bytes,
 	struct cset *c = n->object.d ? NULL : n->object.c;
 	int r;
 
-	if (c && c->closed)
+	if (c && !cset_try_hold(c))
 		return -ENODEV;
-	if (c)
-		cset_hold(c);
 	r = attr_store(n->attr, &n->object, text, len_bytes, why);
 	if (c)
 		cset_release(c);

@@ -108,7 +108,8 @@ void journal_discard(struct journal *j)
 {
 	uint32_t i = j->cur, spared = buckets_wanted(j, JOURNAL_KEYS);
 
-	if (j->discard_busy || j->durable_seq < j->discard_fence || j->stopping || j->c->io_disable || !super_discard(j->c->super) || !j->c->cache->can_discard)
+	if (j->discard_busy || j->durable_seq < j->discard_fence || j->stopping || j->c->io_disable || !super_discard(j->c->super) ||
+	    !j->c->cache->can_discard)
 		return;
 	for (uint32_t n = free_buckets(j); n; n--) {
 		i = next_index(j, i);

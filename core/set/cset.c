@@ -317,6 +317,13 @@ void cset_hold(struct cset *c)
 	c->holds++;
 }
 
+bool cset_try_hold(struct cset *c)
+{
+	if (!c->closed)
+		cset_hold(c);
+	return !c->closed;
+}
+
 void cset_release(struct cset *c)
 {
 	assert(c->holds > 0);

@@ -118,7 +118,8 @@ FIBER_FN MUST_CHECK int cset_recover(struct cset *c, struct printbuf *why);
 FIBER_FN MUST_CHECK int cset_end_silence(struct cset *c);
 FIBER_FN MUST_CHECK int cset_first_start(struct cset *c, struct printbuf *why);
 
-/* Keep the object (it may stop and fail meanwhile, but not vanish) across waits. */
+/* Keep the object (it may stop and fail meanwhile, but not vanish) across waits. Try: for who comes from outside. False: it is closed. */
 void cset_hold(struct cset *c);
+MUST_CHECK bool cset_try_hold(struct cset *c);
 void cset_release(struct cset *c);
 

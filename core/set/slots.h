@@ -15,8 +15,7 @@
  * those that the kernel's removed volumes leave.
  *
  * Usage. Per slot, the sectors that the index holds: counted by every walk of the whole index (initial check, gc). Dirty sectors are also kept up to
- * date by each insert; a walk during which they changed does not count; those of a present device are
- * exact.
+ * date by each insert; a walk during which they changed does not count; those of a present device are exact.
  */
 #include "formats/uuid.h"
 

@@ -62,7 +62,7 @@ void gc_hurry(struct cset *c);
 FIBER_FN MUST_CHECK int gc_run(struct cset *c);
 /*
  * gc_after_writeback (§7.3, §8.3): once half of the cache has been in use, the next end of writeback brings about one gc. The first is called
- * whenever that share changes, the second at that end.
+ * whenever that share may have grown, the second at that end.
  */
 void gc_note_in_use(struct cset *c);
 void gc_writeback_ended(struct cset *c);

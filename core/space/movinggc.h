@@ -14,7 +14,8 @@
  * It is a fiber of its own, so gc never waits for it, nor does anybody else. The sources become free with the next gc.
  *
  * Invariants.
- *   - The source is read with a reader's reference, so its bytes are the key's when they arrive.
+ *   - The source has a reader's reference from the read to the end of the swap: its bytes are the key's when they arrive, and gc does not drop the
+ *     key, as it would of an emptied bucket, before the swap that is journalled already.
  *   - A key that changed meanwhile is left as it is: the swap finds something else, or somebody holding the range. Dirty keys stay dirty, and their
  *     new bucket is marked so before they are indexed.
  *   - The source is not reused before the move is durable (I-16): only a later gc unmarks it, and it gets a new owner only after a prio write, whose

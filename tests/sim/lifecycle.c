@@ -63,12 +63,8 @@ enum bdev_state life_state_on_disk(const struct lifecycle *l, unsigned i)
 	return super_state(&super);
 }
 
-static uint64_t data_offset(const struct lifecycle *l, unsigned i)
-{
-	return l->w->backing[i].nr_sectors - model_bytes(l->w->model[i]) / SECTOR_BYTES;
-}
-
 static uint64_t nr_sectors(const struct lifecycle *l, unsigned i) { return model_bytes(l->w->model[i]) / SECTOR_BYTES; }
+static uint64_t data_offset(const struct lifecycle *l, unsigned i) { return l->w->backing[i].nr_sectors - nr_sectors(l, i); }
 
 /* Nothing is known of what the cache alone had. */
 static void lose_track(struct lifecycle *l, unsigned i)
@@ -138,8 +134,7 @@ bool life_capture(struct lifecycle *l, unsigned i, uint32_t slot)
 	f->slot = slot;
 	f->captured = f->kept = f->given_up = false;
 	memset(f->dirty, 0, nr_sectors(l, i) * sizeof(*f->dirty));
-	if (c && !c->closed) {
-		cset_hold(c);
+	if (c && cset_try_hold(c)) {
 		r = btree_for_each_extent(c, slot, 0, BKEY_OFFSET_MAX, capture_key, &x);
 		cset_release(c);
 	}

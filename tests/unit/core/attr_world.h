@@ -185,6 +185,7 @@ void fmutex_unlock(struct fmutex *m)
 }
 void bdev_hold(struct bdev *d) { d->holds++; }
 void cset_hold(struct cset *c) { c->holds++; }
+bool cset_try_hold(struct cset *c) { cset_hold(c); return true; }
 void cset_release(struct cset *c) { assert_true(c->holds-- > 0); }
 void bdev_release(struct bdev *d) { assert_true(d->holds-- > 0); }
 uint64_t bcf_dev_size_bytes(const struct bdev *d) { return d->nr_sectors * SECTOR_BYTES; }

@@ -9,15 +9,6 @@
 
 #define PAGES (RIG_DATA_SECTORS / PAGE_SECTORS)
 
-static void check(struct rig *r)
-{
-	char text[300] = "";
-	struct printbuf why = PRINTBUF(text);
-
-	if (btree_check(r->c, &why))
-		fail_msg("%s", text);
-}
-
 static int count_leaf(void *ctx, struct bnode *n)
 {
 	*(unsigned *)ctx += !n->level;
@@ -64,11 +55,11 @@ static void thin_out_and_collect(struct rig *r)
 	after = nr_leaves(r);
 	assert_true(r->c->btree.nr_coalesced > 0);
 	assert_true(after * 2 <= before);
-	check(r);
+	rig_check(r);
 	for (uint64_t page = 0; page < PAGES; page++)
 		expect(r, page, page % 16 == 0);
 	fill(r); /* and what is left can be written to again */
-	check(r);
+	rig_check(r);
 	for (uint64_t page = 0; page < PAGES; page += 7)
 		expect(r, page, true);
 }
@@ -87,7 +78,7 @@ static void full_and_collect(struct rig *r)
 	before = nr_leaves(r);
 	assert_int_equal(gc_run(r->c), 0);
 	assert_true(nr_leaves(r) * 3 >= before * 2);
-	check(r);
+	rig_check(r);
 	for (uint64_t page = 0; page < PAGES; page++)
 		expect(r, page, true);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #pragma once
 /* A whole core on simulated disks, one backing device attached, ready for a test's body: for faults, which the simulator does not do. */
+#include "core/btree/btree.h"
 #include "core/set/instance.h"
 #include "tests/sim/blk_sim.h"
 #include "tests/unit/core/test_engine_util.h"
@@ -141,3 +142,27 @@ static inline void rig_fail(struct blk_sim *s, unsigned ops, uint64_t count)
 
 /* Everything that was under way has ended. */
 static inline void rig_settle(void) { fiber_sleep_ns(NS_PER_S); }
+
+/* The index contradicts neither itself nor the buckets nor the counters. */
+static inline FIBER_FN void rig_check(struct rig *r)
+{
+	char text[500] = "";
+	struct printbuf why = PRINTBUF(text);
+
+	if (btree_check(r->c, &why))
+		fail_msg("%s", text);
+}
+
+static inline bool rig_add_size(void *ctx, const struct bkey *k)
+{
+	*(uint64_t *)ctx += bkey_size(k);
+	return true;
+}
+
+static inline FIBER_FN uint64_t rig_sectors_in_index(struct rig *r, uint32_t inode)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(btree_for_each_extent(r->c, inode, 0, BKEY_OFFSET_MAX, rig_add_size, &n), 0);
+	return n;
+}

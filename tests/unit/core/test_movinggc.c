@@ -19,11 +19,7 @@ static unsigned nr_marked(struct rig *r, enum bucket_mark mark)
 
 static void check(struct rig *r)
 {
-	char text[300] = "";
-	struct printbuf why = PRINTBUF(text);
-
-	if (btree_check(r->c, &why))
-		fail_msg("%s", text);
+	rig_check(r);
 	assert_false(r->c->io_disable);
 }
 
@@ -126,8 +122,8 @@ static void body_volumes(struct rig *r)
 
 /* --- what gets in its way ------------------------------------------------------------------------------------------------ */
 
-/* Each move's read takes long enough for everything to be overwritten. */
-static void body_overwritten(struct rig *r)
+/* A pass has chosen its buckets, and its reads take a second. */
+static FIBER_FN void begin_slow_pass(struct rig *r)
 {
 	make_sparse(r);
 	r->c->copy_gc_enabled = true;
@@ -135,6 +131,12 @@ static void body_overwritten(struct rig *r)
 	assert_int_equal(gc_run(r->c), 0);
 	while (!r->c->moving.nr_buckets)
 		fiber_sleep_ns(NS_PER_MS / 10);
+}
+
+/* Each move's read takes long enough for everything to be overwritten. */
+static void body_overwritten(struct rig *r)
+{
+	begin_slow_pass(r);
 	for (unsigned page = 0; page < PAGES; page += 2 * KEEP_ONE_IN)
 		assert_int_equal(rig_write(r, page * PAGE_SECTORS, PAGE_SECTORS, 'n'), PAGE_SECTORS);
 	while (r->c->moving.running)
@@ -370,12 +372,7 @@ static void body_absent(struct rig *r)
 
 static void body_stops(struct rig *r)
 {
-	make_sparse(r);
-	r->c->copy_gc_enabled = true;
-	blk_sim_add_fault(r->cache, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_READ), .extra_ns = NS_PER_S });
-	assert_int_equal(gc_run(r->c), 0);
-	while (!r->c->moving.nr_buckets)
-		fiber_sleep_ns(NS_PER_MS / 10);
+	begin_slow_pass(r);
 	assert_true(r->c->moving.running); /* and the rig stops everything */
 }
 

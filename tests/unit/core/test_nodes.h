@@ -41,13 +41,9 @@ static inline int life(void *arg)
 
 static inline FIBER_FN void check_everything(struct rig *r)
 {
-	char text[500] = "";
-	struct printbuf why = PRINTBUF(text);
-
 	for (unsigned s = 0; s < DATA_SECTORS; s++)
 		assert_int_equal(rig_read(r, s, 1), fill_of[s]);
-	if (btree_check(r->c, &why) < 0)
-		fail_msg("%s", text);
+	rig_check(r);
 }
 
 static inline void new_disks(struct rig *r)

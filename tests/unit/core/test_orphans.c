@@ -72,29 +72,6 @@ static FIBER_FN void wait_for(struct rig *r, uint32_t slot, enum slot_keys keys)
 	}
 }
 
-static FIBER_FN void check(struct rig *r)
-{
-	char text[300] = "";
-	struct printbuf why = PRINTBUF(text);
-
-	if (btree_check(r->c, &why))
-		fail_msg("%s", text);
-}
-
-static bool count_key(void *ctx, const struct bkey *k)
-{
-	*(uint64_t *)ctx += bkey_size(k);
-	return true;
-}
-
-static FIBER_FN uint64_t sectors_in_index(struct rig *r, uint32_t inode)
-{
-	uint64_t n = 0;
-
-	assert_int_equal(btree_for_each_extent(r->c, inode, 0, BKEY_OFFSET_MAX, count_key, &n), 0);
-	return n;
-}
-
 /* A dirty page at 0, and a clean one at 64. Returns the device's slot. */
 static FIBER_FN uint32_t fill(struct rig *r)
 {
@@ -135,9 +112,9 @@ static void forget_absent(struct rig *r)
 	stop_device(r);
 	assert_int_equal(set_ctl(r, "forget", "03000000-0000-0000-0000-000000000000", 0), -ENOTEMPTY);
 	says(r, "4096 bytes that are nowhere else");
-	assert_int_equal(sectors_in_index(r, slot), 16);
+	assert_int_equal(rig_sectors_in_index(r, slot), 16);
 	assert_int_equal(set_ctl(r, "forget", "03000000-0000-0000-0000-000000000000 discard-dirty", 0), 0);
-	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(rig_sectors_in_index(r, slot), 0);
 	assert_int_equal(r->c->slots[slot].keys, SLOT_PURGED);
 	assert_int_equal(slots_all_dirty_sectors(r->c), 0);
 	assert_int_equal(gc_run(r->c), 0);
@@ -151,7 +128,7 @@ static void forget_absent(struct rig *r)
 	assert_int_equal(dev_ctl(r, "running", "1", 0), 0);
 	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), 0);
 	assert_int_equal(rig_read(r, 64, 8), 'c');
-	check(r);
+	rig_check(r);
 }
 
 static void dirty_data_of_an_absent_device_is_given_up_only_on_request(void **state)
@@ -180,7 +157,7 @@ static void attach_of_another_size(struct rig *r)
 	assert_int_equal(dev_ctl(r, "attach", r->c->uuid_text, 0), 0);
 	assert_int_equal(r->d->inode, slot);
 	assert_int_equal(rig_read(r, 0, 8), 'd');
-	check(r);
+	rig_check(r);
 }
 
 static void a_device_that_its_dirty_data_does_not_fit_is_not_attached(void **state)
@@ -196,12 +173,12 @@ static void forget_clean(struct rig *r)
 	assert_int_equal(rig_write(r, 0, 64, 'c'), 64);
 	stop_device(r);
 	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), 0);
-	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(rig_sectors_in_index(r, slot), 0);
 	assert_int_equal(set_ctl(r, "forget", "slot:%u", r->c->g.nr_uuids), -ENOENT);
 	add(r, "/sim/backing"); /* it was clean: it gets a new slot */
 	assert_true(r->d->set && r->d->running);
 	assert_int_equal(rig_read(r, 0, 64), 'c');
-	check(r);
+	rig_check(r);
 }
 
 static void clean_data_of_an_absent_device_is_forgotten_without_further_words(void **state)
@@ -215,15 +192,15 @@ static void forget_kept(struct rig *r)
 
 	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), -ENOTEMPTY);
 	assert_int_equal(set_ctl(r, "forget", "slot:%u discard-dirty", slot), 0);
-	assert_int_equal(sectors_in_index(r, slot), 0);
+	assert_int_equal(rig_sectors_in_index(r, slot), 0);
 	assert_int_equal(rig_read(r, 0, 8), 0);
 	assert_int_equal(rig_read(r, 64, 8), 'n');
 	stop_set(r);
 	add(r, "/sim/backing");
 	add(r, "/sim/cache");
-	assert_int_equal(r->d->inode != slot || sectors_in_index(r, slot) == 0, true);
+	assert_int_equal(r->d->inode != slot || rig_sectors_in_index(r, slot) == 0, true);
 	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), -EBUSY);
-	check(r);
+	rig_check(r);
 }
 
 static void what_was_left_behind_by_running_without_cache_can_be_forgotten(void **state)
@@ -289,7 +266,7 @@ static void take_back(struct rig *r)
 	r->d->writeback.running = true;
 	assert_int_equal(writeback_flush(r->d), 0);
 	assert_int_equal(rig_backing(r, 0, 8, true), 'd');
-	check(r);
+	rig_check(r);
 }
 
 static void a_device_takes_back_its_dirty_data_and_no_outdated_clean_data(void **state)
@@ -319,7 +296,7 @@ static void take_back_known(struct rig *r)
 	assert_int_equal(r->d->inode, slot);
 	assert_int_equal(rig_read(r, 0, 8), 'd');
 	assert_int_equal(rig_read(r, 64, 8), 'n');
-	check(r);
+	rig_check(r);
 }
 
 static void a_slot_that_still_has_the_devices_uuid_can_be_taken_back(void **state)
@@ -345,7 +322,7 @@ static void cut_in_the_middle(struct rig *r)
 	assert_int_equal(dev_ctl(r, "readopt", "%u", slot), 0); /* also before the purger has looked at it */
 	assert_int_equal(rig_read(r, 0, 8), 'd');
 	assert_int_equal(rig_read(r, 64, 8), 'n');
-	check(r);
+	rig_check(r);
 }
 
 static void a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated(void **state)

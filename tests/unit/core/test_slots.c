@@ -22,15 +22,6 @@ static void detach(struct rig *r)
 		fiber_sleep_ns(NS_PER_MS);
 }
 
-static void check(struct rig *r)
-{
-	char text[300] = "";
-	struct printbuf why = PRINTBUF(text);
-
-	if (btree_check(r->c, &why))
-		fail_msg("%s", text);
-}
-
 /* Keys with data of this inode. */
 static bool count_key(void *ctx, const struct bkey *k)
 {
@@ -82,7 +73,7 @@ static void many_cycles(struct rig *r)
 		reused += used[r->d->inode]++ > 0;
 	}
 	assert_true(reused > CYCLES - 64);
-	check(r);
+	rig_check(r);
 	for (uint32_t slot = 0; slot < r->c->g.nr_uuids; slot++)
 		assert_true(slot == r->d->inode || slot_state(r, slot) != UUID_SLOT_INVALID || r->c->slots[slot].keys != SLOT_KEPT);
 }
@@ -147,7 +138,7 @@ static void a_slot_of_each_kind(struct rig *r)
 	assert_int_equal(slot_state(r, 5), UUID_SLOT_FREE);
 	assert_int_equal(slot_state(r, 6), UUID_SLOT_INVALID);
 	assert_int_equal(slot_state(r, 7), UUID_SLOT_FREE);
-	check(r);
+	rig_check(r);
 }
 
 static void slots_without_owner_are_purged_unless_they_hold_dirty_data_that_nobody_gave_up(void **state)
@@ -176,7 +167,7 @@ static void clean_keys_only(struct rig *r)
 	assert_int_equal(nr_keys(r, 10), 1);
 	for (struct list *l = r->c->btree.dirty.next; l != &r->c->btree.dirty; l = l->next) /* no leaf waits to be written */
 		assert_true(list_entry(l, struct bnode, dirty_link)->level > 0);
-	check(r);
+	rig_check(r);
 }
 
 static void a_purge_deletes_what_it_is_told_to_and_writes_the_leaves(void **state)

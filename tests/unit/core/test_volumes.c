@@ -51,29 +51,6 @@ static FIBER_FN int64_t put(struct bdev *d, uint64_t sector, uint64_t nr, char f
 
 static FIBER_FN int get(struct bdev *d, uint64_t sector, uint64_t nr) { return rig_read(&(struct rig){ .d = d }, sector, nr); }
 
-static FIBER_FN void check(struct rig *r)
-{
-	char text[300] = "";
-	struct printbuf why = PRINTBUF(text);
-
-	if (btree_check(r->c, &why))
-		fail_msg("%s", text);
-}
-
-static bool count_key(void *ctx, const struct bkey *k)
-{
-	*(uint64_t *)ctx += bkey_size(k);
-	return true;
-}
-
-static FIBER_FN uint64_t sectors_in_index(struct rig *r, uint32_t inode)
-{
-	uint64_t n = 0;
-
-	assert_int_equal(btree_for_each_extent(r->c, inode, 0, BKEY_OFFSET_MAX, count_key, &n), 0);
-	return n;
-}
-
 static unsigned nr_slots(struct rig *r, enum uuid_state state)
 {
 	unsigned n = 0;
@@ -133,7 +110,7 @@ static void create_and_restart(struct rig *r)
 	assert_int_equal(get(d, 0, 100), 'a');
 	assert_int_equal(get(d, 100, 32), 0);
 	assert_int_equal(get(d, 132, MIB_SECTORS - 132), 'a');
-	check(r);
+	rig_check(r);
 }
 
 static void a_volume_is_empty_at_first_and_comes_back_after_a_restart(void **state)
@@ -229,7 +206,7 @@ static void again_and_again(struct rig *r)
 		assert_int_equal(r->c->flash_dirty_sectors, 128);
 		fiber_sleep_ns(i % 5 * 20 * NS_PER_S); /* now and then the purger comes first */
 		if (i % 5)
-			assert_int_equal(sectors_in_index(r, slot), 0);
+			assert_int_equal(rig_sectors_in_index(r, slot), 0);
 		assert_int_equal(r->c->flash_dirty_sectors, 128);
 		if (i % 7 == 0) {
 			uint32_t at = other->inode;
@@ -239,7 +216,7 @@ static void again_and_again(struct rig *r)
 		}
 	}
 	assert_int_equal(get(other, 0, 128), 'o');
-	check(r);
+	rig_check(r);
 }
 
 static void a_new_volume_never_shows_data_of_a_removed_one(void **state)
@@ -277,7 +254,7 @@ static void remove_while_open(struct rig *r)
 	restart(r);
 	assert_int_equal(get(r->c->devices[slot], 0, 128), 'n');
 	assert_int_equal(r->c->flash_dirty_sectors, 128);
-	check(r);
+	rig_check(r);
 }
 
 static void a_volume_removed_while_open_has_nothing_to_do_with_its_slots_next_owner(void **state)
@@ -343,7 +320,7 @@ static void requests_in_flight(struct rig *r)
 	fiber_join(c.fiber);
 	assert_int_equal(c.result, 128);
 	wait_purged(r, d->inode);
-	assert_int_equal(sectors_in_index(r, d->inode), 0);
+	assert_int_equal(rig_sectors_in_index(r, d->inode), 0);
 	assert_int_equal(r->c->flash_dirty_sectors, 0);
 	bcf_dev_close(d);
 }
@@ -381,7 +358,7 @@ static void smaller_and_larger(struct rig *r)
 	assert_int_equal(dev_ctl(r, d, "size", "513.1k"), 0); /* rounded down to blocks */
 	assert_int_equal(d->nr_sectors, 1024);
 	assert_int_equal(r->c->flash_dirty_sectors, 1024);
-	assert_int_equal(sectors_in_index(r, slot), 1024);
+	assert_int_equal(rig_sectors_in_index(r, slot), 1024);
 	assert_int_equal(get(d, 0, 1024), 'a');
 	assert_int_equal(bcf_dev_open(d), 0);
 	assert_int_equal(dev_ctl(r, d, "size", "2M"), 0); /* larger is fine while it is open */
@@ -393,7 +370,7 @@ static void smaller_and_larger(struct rig *r)
 	assert_int_equal(d->nr_sectors, 2 * MIB_SECTORS);
 	assert_int_equal(get(d, 0, 1024), 'a');
 	assert_int_equal(get(d, 1024, 3 * 1024), 0);
-	check(r);
+	rig_check(r);
 }
 
 static void what_a_smaller_size_cuts_off_does_not_come_back(void **state)
@@ -407,11 +384,11 @@ static void left_by_the_kernel(struct rig *r)
 
 	assert_int_equal(put(d, 0, 128, 'a'), 128);
 	plant_behind(r, d, 256);
-	assert_int_equal(sectors_in_index(r, d->inode), 136);
+	assert_int_equal(rig_sectors_in_index(r, d->inode), 136);
 	assert_int_equal(dev_ctl(r, d, "size", "256k"), 0);
 	assert_int_equal(get(d, 0, 128), 'a');
 	assert_int_equal(get(d, 128, 384), 0);
-	assert_int_equal(sectors_in_index(r, d->inode), 128);
+	assert_int_equal(rig_sectors_in_index(r, d->inode), 128);
 }
 
 static void growing_does_not_show_what_the_kernel_left_behind_the_end(void **state)
@@ -446,7 +423,7 @@ static void waiting_requests(struct rig *r)
 		fiber_join(c[i].fiber);
 		assert_int_equal(c[i].result, want[i]);
 	}
-	assert_int_equal(sectors_in_index(r, d->inode), 64); /* nothing behind the end, and half of what is left was zeroed */
+	assert_int_equal(rig_sectors_in_index(r, d->inode), 64); /* nothing behind the end, and half of what is left was zeroed */
 	assert_int_equal(get(d, 0, 8), 'w');
 	assert_int_equal(get(d, 8, 48), 'a');
 	assert_int_equal(get(d, 57, 7), 'a');
@@ -476,7 +453,7 @@ static void while_the_process_ends(struct rig *r)
 	for (uint64_t at = 0; at < 128; at += 8)
 		assert_int_equal(get(d, at, 8), at / 8 % 100 + 1);
 	assert_int_equal(dev_ctl(r, d, "size", "64k"), 0);
-	check(r);
+	rig_check(r);
 }
 
 static void a_purge_does_not_hold_up_the_end_of_the_process(void **state)
@@ -575,7 +552,7 @@ static void remove_full(struct rig *r)
 	wait_purged(r, slot);
 	d = make_volume(r, "1M");
 	assert_int_equal(put(d, 0, MIB_SECTORS, 'n'), MIB_SECTORS);
-	check(r);
+	rig_check(r);
 }
 
 static void a_full_volume_whose_writer_waits_can_be_removed(void **state)
@@ -592,7 +569,7 @@ static void resize_full(struct rig *r)
 	fiber_join(f.fiber);
 	assert_int_equal(f.result, -EIO);
 	assert_int_equal(get(d, 0, f.nr - 256), 'f');
-	check(r);
+	rig_check(r);
 }
 
 static void a_full_volume_whose_writer_waits_can_be_resized(void **state)
