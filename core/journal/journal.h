@@ -116,8 +116,8 @@ MUST_CHECK int journal_mark(struct cset *c);
  * So replay needs no journal space, and a crash during it changes nothing: the newest entry still names the old root and the old last_seq, and
  * no bucket that it leads to has been reused. journal_speak() ends that: it publishes what replay has made, in the kept block if it must.
  * Old kernels keep nothing free. Then, with all of replay in durable nodes, one entry without keys is written over the oldest entry: only its
- * first sector, so that a crash leaves the one or the other, and both are complete journals. (Should replay have to end the silence before it is
- * done, for want of buckets, then a ring that full is refused.)
+ * first sector, so that a crash leaves the one or the other, and both are complete journals. (A disk with larger blocks gets the rest of the block
+ * as it was: blk.h, point 1.) Should replay have to end the silence before it is done, for want of buckets, then a ring that full is refused.
  */
 MUST_CHECK int journal_start(struct cset *c);
 FIBER_FN MUST_CHECK int journal_speak(struct cset *c);

@@ -9,6 +9,7 @@
 #include "tests/unit/core/test_core_rig.h"
 
 #define CUT_STEP (SLOW ? 29 : 7)
+#define CUT_SEEDS 30u
 #define BLOCK 8u /* sectors of a block of the rig's disks */
 #define JOURNAL_BUCKET(r, i) geometry_sector(&(r)->c->g, (r)->c->journal.first_bucket + (i))
 
@@ -213,6 +214,8 @@ static uint32_t find_newest(const struct rig *r, struct jset *newest)
 	return at;
 }
 
+static unsigned keys_in_oldest = 1; /* the same one again and again */
+
 /* Entries of one block with one key, all of them needed, from the bucket behind the newest entry on, up to leave_free blocks short of a lap. */
 static void build_full_journal(struct rig *r, unsigned leave_free, void (*spoil)(struct bkey *k, unsigned i))
 {
@@ -235,6 +238,8 @@ static void build_full_journal(struct rig *r, unsigned leave_free, void (*spoil)
 			if (spoil)
 				spoil(k, i);
 			e->nr_words = bkey_words(k);
+			for (unsigned n = 1; !i && n < keys_in_oldest; n++, e->nr_words += bkey_words(k))
+				bkey_copy((struct bkey *)(e->words + e->nr_words), k);
 			jset_seal(e, magic);
 		}
 		blk_sim_poke(r->cache, journal_sector((from + i) % ring), buf, geo.block_sectors);
@@ -358,10 +363,25 @@ static bool dies_by_power_cut(struct rig *r)
 	return error == -ECANCELED;
 }
 
-/* In a child, whose abandoned fibers nobody has to clean up. 0: all is there after a power cut at this event. *ret_done: it was not reached. */
-static int recover_after_cut(const struct rig *whole, uint64_t cut_at, bool *ret_done)
+#define HOUR_NS (3600 * NS_PER_S)
+
+/* What takes an hour is a flush, and the write behind it: when that is to complete, the power goes. */
+static void cut_late_write(struct blk_sim_power *p)
 {
-	struct blk_sim_power power = { .cut_at = cut_at };
+	static unsigned nr_late;
+
+	if (engine_now_ns() >= HOUR_NS && ++nr_late == 2)
+		p->cut_at = p->nr_events;
+}
+
+/*
+ * In a child, whose abandoned fibers nobody has to clean up. 0: all is there after a power cut at this event, or (0) in the write to late_sector.
+ * *ret_done: it was not reached.
+ */
+static int recover_after_cut(const struct rig *whole, uint64_t cut_at, uint64_t late_sector, uint64_t seed, bool *ret_done)
+{
+	struct blk_sim_fault late = { .ops = BLK_SIM_OP(BIO_WRITE), .sector = late_sector, .nr_sectors = 1, .extra_ns = HOUR_NS };
+	struct blk_sim_power power = { .cut_at = cut_at, .on_event = cut_at ? NULL : cut_late_write };
 	int status;
 	pid_t pid = fork();
 
@@ -370,12 +390,14 @@ static int recover_after_cut(const struct rig *whole, uint64_t cut_at, bool *ret
 		struct rig r = { .cache = blk_sim_clone(whole->cache, &power), .backing = blk_sim_clone(whole->backing, &power) };
 
 		the_rig = &r;
+		if (!cut_at)
+			blk_sim_add_fault(r.cache, &late);
 		if (!dies_by_power_cut(&r))
 			_exit(100);
-		power.off = false;
-		power.cut_at = 0;
-		blk_sim_crash(r.cache, cut_at);
-		blk_sim_crash(r.backing, cut_at + 1);
+		blk_sim_clear_faults(r.cache);
+		power = (struct blk_sim_power){ 0 };
+		blk_sim_crash(r.cache, seed);
+		blk_sim_crash(r.backing, seed + 1);
 		_exit(run_sim(5, later_life, &r));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -393,10 +415,30 @@ static void a_full_ring_survives_a_power_cut_at_any_moment_of_its_recovery(void 
 		assert_int_equal(run_sim(1, first_life, &r), 0);
 		build_full_journal(&r, 0, NULL);
 		for (uint64_t cut = 1; !done; cut += CUT_STEP)
-			if (recover_after_cut(&r, cut, &done))
+			if (recover_after_cut(&r, cut, 0, cut, &done))
 				fail_msg("bucket of %u sectors: not recovered after a cut at event %llu", bucket_sizes[i], (unsigned long long)cut);
 		free_disks(&r);
 	}
+}
+
+/* The oldest entry has keys in sectors behind the one that its successor takes. */
+static void a_torn_write_over_the_oldest_entry_leaves_one_or_the_other(void **state)
+{
+	struct rig r = { 0 };
+	struct jset newest;
+	uint64_t oldest;
+	bool done;
+
+	make_disks(&r, 16 * BLOCK);
+	assert_int_equal(run_sim(1, first_life, &r), 0);
+	oldest = (find_newest(&r, &newest) + 1ull) % nr_buckets * blocks_per_bucket;
+	keys_in_oldest = 100;
+	build_full_journal(&r, 0, NULL);
+	keys_in_oldest = 1;
+	for (unsigned seed = 0; seed < CUT_SEEDS; seed++)
+		if (recover_after_cut(&r, 0, journal_sector(oldest), seed, &done) || done)
+			fail_msg("not recovered after a cut with seed %u", seed);
+	free_disks(&r);
 }
 
 /* --- pins, impossible keys ----------------------------------------------------------------------------------------------- */
@@ -640,6 +682,7 @@ int main(void)
 		cmocka_unit_test(a_ring_without_a_free_block_is_replayed),
 		cmocka_unit_test(a_ring_without_a_free_block_is_refused_unchanged_where_replay_needs_it),
 		cmocka_unit_test(a_full_ring_survives_a_power_cut_at_any_moment_of_its_recovery),
+		cmocka_unit_test(a_torn_write_over_the_oldest_entry_leaves_one_or_the_other),
 		cmocka_unit_test(a_ring_of_thirty_thousand_entries_has_a_pin_for_each),
 		cmocka_unit_test(impossible_keys_are_skipped_counted_and_told),
 		cmocka_unit_test(an_entry_without_keys_is_written_when_the_last_pin_goes),
