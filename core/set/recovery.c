@@ -82,8 +82,6 @@ static int check_backing_present(const struct cset *c, struct printbuf *why)
 struct check {
 	struct cset *c;
 	uint8_t *seen; /* one bit per bucket: a node reached twice means damage, or a loop */
-	struct bpos torn_pos[64];
-	unsigned torn_level[64];
 	unsigned nr_torn;
 	uint64_t nodes;
 };
@@ -122,10 +120,7 @@ static int check_visit(void *ctx, struct bnode *n)
 	}
 	ck->seen[b / 8] |= (uint8_t)(1u << (b % 8));
 	adopt_and_mark(ck, n);
-	if (n->no_append && ck->nr_torn < ARRAY_SIZE(ck->torn_pos)) {
-		ck->torn_pos[ck->nr_torn] = bpos(bkey_inode(&n->key.k), bkey_offset(&n->key.k) - 1);
-		ck->torn_level[ck->nr_torn++] = n->level;
-	}
+	ck->nr_torn += n->no_append;
 	if (++ck->nodes % 10000 == 0)
 		log_info("cache set %s: checked %llu btree nodes", ck->c->uuid_text, (unsigned long long)ck->nodes);
 	return ck->c->io_disable ? -EUCLEAN : 0;
@@ -150,27 +145,37 @@ static int check_tree(struct check *ck, struct printbuf *why)
 	return r;
 }
 
-/* A torn append must not stay: later, the same sight means damage (R5.1). */
-static int rewrite_torn(struct check *ck, struct printbuf *why)
+static struct bnode *torn_node(const struct cset *c)
 {
-	struct cset *c = ck->c;
+	struct bnode *n;
 
-	for (unsigned i = 0; i < ck->nr_torn; i++) {
-		struct bnode *n;
-		int r = btree_node_at(c, ck->torn_pos[i], ck->torn_level[i], &n);
+	list_for_each(n, &c->btree.nodes, lru)
+		if (n->no_append)
+			return n;
+	return NULL;
+}
 
-		if (!r && n->level == ck->torn_level[i] && n->no_append)
-			r = btree_rewrite(c, ck->torn_pos[i], ck->torn_level[i], true);
-		if (r < 0) {
-			pr(why, "cannot rewrite a btree node with a torn last write: %s", c->error[0] ? c->error : strerror(-r));
-			return r;
-		}
+/*
+ * A torn append must not stay: later, the same sight means damage (R5.1). Such nodes are not evicted, so all that were seen are still in memory.
+ * There may be many: the kernel has as many node writes in flight as it likes.
+ */
+static int rewrite_torn(struct cset *c, struct printbuf *why)
+{
+	struct bnode *n;
+	int r = 0;
+
+	while (!r && (n = torn_node(c))) {
+		struct bpos bound = bnode_bound(n);
+
+		bnode_get(n);
+		r = btree_rewrite(c, bpos(bound.inode, bound.offset - 1), n->level, true);
+		if (!r && !n->dead) /* nothing leads to it any more: somebody else's gen took its bucket */
+			r = -EUCLEAN;
+		bnode_put(n);
 	}
-	if (c->btree.nr_torn) { /* more than we remembered, which one power cut cannot leave */
-		pr(why, "btree of '%s': %u nodes end in torn writes", c->cache->path, c->btree.nr_torn);
-		return -EUCLEAN;
-	}
-	return 0;
+	if (r < 0)
+		pr(why, "cannot rewrite a btree node with a torn last write: %s", c->error[0] ? c->error : strerror(-r));
+	return r;
 }
 
 /* --- a used set -------------------------------------------------------------------------------------------------------- */
@@ -234,7 +239,7 @@ int cset_recover(struct cset *c, struct printbuf *why)
 	if (!r)
 		r = cset_end_silence(c);
 	if (!r)
-		r = rewrite_torn(&ck, why);
+		r = rewrite_torn(c, why);
 	c->btree.tolerate_torn = false;
 	if (!r && c->io_disable)
 		r = -EUCLEAN;

@@ -6,7 +6,9 @@
 #include "tests/unit/core/test_core_rig.h"
 
 #define NODE_SECTORS 8u /* one bucket */
+#ifndef DATA_SECTORS
 #define DATA_SECTORS 4096u
+#endif
 
 static unsigned fill_of[DATA_SECTORS]; /* what each sector is full of */
 
