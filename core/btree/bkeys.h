@@ -118,9 +118,9 @@ void bkeys_stats_add(const struct bkeys *b, struct bkeys_stats *st);
 
 /* --- changing ---------------------------------------------------------------------------------------------------------- */
 
-/* Told of every sector that becomes dirty (+) or stops being dirty (-), at the offset where it happens. */
+/* Told of every sector of a dirty key that comes (+) or goes (-), at the offset where it happens; k is the key, whatever there is of it. */
 struct bkeys_dirty {
-	void (*changed)(struct bkeys_dirty *d, uint32_t inode, uint64_t start_sector, int64_t nr_sectors);
+	void (*changed)(struct bkeys_dirty *d, const struct bkey *k, uint64_t start_sector, int64_t nr_sectors);
 };
 enum bkeys_insert {
 	BKEYS_INSERTED,	  /* a new key in the open set */

@@ -50,7 +50,7 @@ uint32_t bkeys_match_prefix(const struct bkeys *b, const struct bkey *k, const s
 static void tell_dirty(struct bkeys_dirty *d, const struct bkey *k, uint64_t start, uint64_t end, int sign)
 {
 	if (d && bkey_dirty(k) && start < end)
-		d->changed(d, bkey_inode(k), start, sign * (int64_t)(end - start));
+		d->changed(d, k, start, sign * (int64_t)(end - start));
 }
 
 /* Make `at` the END of k. */

@@ -10,11 +10,15 @@ struct dirty_account {
 	struct cset *c;
 };
 
-static void dirty_changed(struct bkeys_dirty *cb, uint32_t inode, uint64_t start_sector, int64_t nr_sectors)
+/* A stale dirty key is no data: it is not counted when a device is attached, and so must not be when it goes, or is replayed. */
+static void dirty_changed(struct bkeys_dirty *cb, const struct bkey *k, uint64_t start_sector, int64_t nr_sectors)
 {
 	struct cset *c = container_of(cb, struct dirty_account, cb)->c;
+	uint32_t inode = bkey_inode(k);
 	struct bdev *d = inode < c->g.nr_uuids ? c->devices[inode] : NULL;
 
+	if (!extent_live(c, k))
+		return;
 	slots_dirty_changed(c, inode, nr_sectors);
 	if (!d)
 		return; /* not attached (yet): counted when it is (§8.9) */

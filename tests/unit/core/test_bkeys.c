@@ -32,9 +32,10 @@ struct rig {
 	struct image image; /* ends in a key */
 };
 
-static void dirty_changed(struct bkeys_dirty *d, uint32_t inode, uint64_t start, int64_t nr)
+static void dirty_changed(struct bkeys_dirty *d, const struct bkey *k, uint64_t start, int64_t nr)
 {
 	struct rig *r = container_of(d, struct rig, dirty_hook);
+	uint32_t inode = bkey_inode(k);
 
 	assert_in_range(inode, 0, INODES - 1);
 	for (int64_t i = 0; i < llabs(nr); i++) {
