@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,43 @@ static void on_signal(int sig)
 	errno = saved;
 }
 
+#ifdef WITH_TSAN
+static void *take_signals(void *arg)
+{
+	pthread_sigmask(SIG_SETMASK, arg, NULL);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/*
+ * TSan runs a handler at the next libc call of the fiber that the signal hit, and that fiber may be parked for good by then. So a thread without
+ * fibers takes them all.
+ */
+static int signals_leave_the_engine(void)
+{
+	static sigset_t before;
+	sigset_t ours;
+	pthread_t thread;
+	int r;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ours, &before);
+	r = -pthread_create(&thread, NULL, take_signals, &before);
+	if (r == 0)
+		pthread_detach(thread);
+	return r;
+}
+#else
+static int signals_leave_the_engine(void)
+{
+	return 0; /* a handler runs wherever the engine is, even when it hangs */
+}
+#endif
+
 static int signals_install(void)
 {
 	struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
@@ -93,7 +131,7 @@ static int signals_install(void)
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
-	return 0;
+	return signals_leave_the_engine();
 }
 
 static void signals_fiber(void *arg)
