@@ -35,7 +35,7 @@ CORE    := $(call src,core core/engine core/io core/util core/btree core/journal
 FUSE    := $(call src,fuse)
 TOOLS   := $(call src,tools)
 SIM     := $(call src,tests/sim)
-SIM_MAINS := main exhaustive nth cycles cycles
+SIM_MAINS := main exhaustive nth cycles
 
 # --- the programs ---
 
