@@ -20,19 +20,17 @@ struct rig {
 	struct bdev *d;
 	enum cache_mode mode;
 	void (*body)(struct rig *r);
+	struct blkdev *(*wrap_backing)(struct blkdev *lower); /* what a test puts on top of the backing disk; may be NULL */
 };
 static struct rig *the_rig; /* for rig_open() */
-
-/* What a test puts on top of the backing disk. */
-static struct blkdev *(*rig_wrap_backing)(struct blkdev *lower);
 
 static inline int rig_open(struct bcf *b, const char *path, struct blkdev **ret, struct printbuf *why)
 {
 	bool cache = !strcmp(path, "/sim/cache");
 	int r = blk_sim_open(cache ? the_rig->cache : the_rig->backing, false, ret);
 
-	if (!r && !cache && rig_wrap_backing)
-		*ret = rig_wrap_backing(*ret);
+	if (!r && !cache && the_rig->wrap_backing)
+		*ret = the_rig->wrap_backing(*ret);
 	return r;
 }
 
@@ -72,19 +70,25 @@ static inline int rig_main(void *arg)
 	return 0;
 }
 
-static inline void rig_run_buckets(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r), uint32_t bucket_sectors)
+static inline void rig_live(struct rig *r, uint64_t seed, uint32_t bucket_sectors)
 {
 	struct super_format cache = { .device_sectors = RIG_CACHE_SECTORS / 128 * bucket_sectors, .block_sectors = 8,
 				      .bucket_sectors = bucket_sectors, .uuid = { 1 }, .set_uuid = { 2 } };
 	struct super_format backing = { .backing = true, .device_sectors = 16 + RIG_DATA_SECTORS, .block_sectors = 8, .uuid = { 3 } };
+
+	the_rig = r;
+	r->cache = rig_disk(&cache, "/sim/cache");
+	r->backing = rig_disk(&backing, "/sim/backing");
+	assert_int_equal(run_sim(seed, rig_main, r), 0);
+	blk_sim_free(r->cache);
+	blk_sim_free(r->backing);
+}
+
+static inline void rig_run_buckets(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r), uint32_t bucket_sectors)
+{
 	struct rig r = { .mode = mode, .body = body };
 
-	the_rig = &r;
-	r.cache = rig_disk(&cache, "/sim/cache");
-	r.backing = rig_disk(&backing, "/sim/backing");
-	assert_int_equal(run_sim(seed, rig_main, &r), 0);
-	blk_sim_free(r.cache);
-	blk_sim_free(r.backing);
+	rig_live(&r, seed, bucket_sectors);
 }
 
 static inline void rig_run(uint64_t seed, enum cache_mode mode, void (*body)(struct rig *r)) { rig_run_buckets(seed, mode, body, 128); }

@@ -15,6 +15,7 @@
 #include "core/admin/log.h"
 #include "core/engine/fiber.h"
 #include "tests/sim/steps.h"
+#include "tests/unit/core/fail.h"
 #include "tests/unit/core/unit.h"
 
 struct cuts {
@@ -128,6 +129,7 @@ static inline unsigned cuts_run(const struct cuts *what)
 	struct world *w;
 	enum world_end end;
 
+	fail_forget_engine();
 	log_set_level(LOG_LEVEL_ERROR);
 	memset(&cuts, 0, sizeof(cuts));
 	cuts.what = what;

@@ -110,6 +110,13 @@ static struct blkdev *one_head(struct blkdev *lower)
 	return &h->dev;
 }
 
+static void run_on_one_head(uint64_t seed, void (*body)(struct rig *r))
+{
+	struct rig r = { .mode = CACHE_MODE_WRITEBACK, .body = body, .wrap_backing = one_head };
+
+	rig_live(&r, seed, 128);
+}
+
 /* --- requests beside it ---------------------------------------------------------------------------------------------------- */
 
 #define HALF (RIG_DATA_SECTORS / 2)
@@ -180,15 +187,13 @@ static void body_latency(struct rig *r)
 
 static void requests_wait_little_because_of_writeback(void **state)
 {
-	rig_wrap_backing = one_head;
 	for (uint64_t seed = 0; seed < 3; seed++) {
-		rig_run(seed, CACHE_MODE_WRITEBACK, body_latency);
+		run_on_one_head(seed, body_latency);
 		printf("# 99th percentile of reads: alone %llu us, beside writeback %llu us, without backing off %llu us\n",
 		       (unsigned long long)p99_alone / 1000, (unsigned long long)p99_beside / 1000, (unsigned long long)p99_reckless / 1000);
 		assert_true(p99_beside <= 4 * p99_alone);
 		assert_true(p99_reckless > 8 * p99_alone); /* the test would notice */
 	}
-	rig_wrap_backing = NULL;
 }
 
 /* Requests that are slow whatever writeback does: it goes down to the minimum rate, and keeps that. */
@@ -220,10 +225,8 @@ static void body_floor(struct rig *r)
 
 static void backing_off_ends_at_the_minimum_rate(void **state)
 {
-	rig_wrap_backing = one_head;
 	for (uint64_t seed = 0; seed < 3; seed++)
-		rig_run(seed, CACHE_MODE_WRITEBACK, body_floor);
-	rig_wrap_backing = NULL;
+		run_on_one_head(seed, body_floor);
 }
 
 static void flusher(void *arg) { assert_int_equal(writeback_flush(arg), 0); }
@@ -263,9 +266,7 @@ static void body_limit(struct rig *r)
 
 static void the_limit_of_what_is_in_flight_is_kept(void **state)
 {
-	rig_wrap_backing = one_head;
-	rig_run(1, CACHE_MODE_WRITEBACK, body_limit);
-	rig_wrap_backing = NULL;
+	run_on_one_head(1, body_limit);
 }
 
 /* --- an hour of load -------------------------------------------------------------------------------------------------------- */
