@@ -45,17 +45,34 @@ static int may_attach(const struct bdev *d, const struct cset *c, bool explicit_
 	return 0;
 }
 
+/* Its state speaks of the set that its superblock names. */
+static bool state_is_of(const struct bdev *d, const struct cset *c) { return !memcmp(d->super->set_uuid, c->super->set_uuid, 16); }
+
+int bdev_dirty_elsewhere(const struct bdev *d, const struct cset *c, struct printbuf *why)
+{
+	char text[37];
+	struct printbuf uuid = PRINTBUF(text);
+
+	if (super_state(d->super) != BDEV_STATE_DIRTY || state_is_of(d, c))
+		return 0;
+	pr_uuid(&uuid, d->super->set_uuid);
+	pr(why, "'%s' has dirty data in another cache set, %s", d->backing->path, text);
+	return -ENOENT;
+}
+
 /*
  * The slot that the set has for it, or -EEXIST: it needs a new one. *ret_outdated: what the set has was cached before the device was used without
- * it, so it must not come back.
+ * it, alone or with another set, so it must not come back.
  */
 static int known_slot(const struct bdev *d, const struct cset *c, int *ret_outdated, struct printbuf *why)
 {
 	enum bdev_state st = super_state(d->super);
-	int slot = uuid_slot_find(c, d->super->uuid);
+	int slot = uuid_slot_find(c, d->super->uuid), r = bdev_dirty_elsewhere(d, c, why);
 
 	*ret_outdated = -1;
-	if (slot >= 0 && (st == BDEV_STATE_NONE || st == BDEV_STATE_STALE)) {
+	if (r < 0)
+		return r;
+	if (slot >= 0 && (st == BDEV_STATE_NONE || st == BDEV_STATE_STALE || !state_is_of(d, c))) {
 		*ret_outdated = slot;
 		return -EEXIST;
 	}

@@ -109,6 +109,8 @@ FIBER_FN MUST_CHECK int bdev_set_label(struct bdev *d, const char *label, size_t
 FIBER_FN MUST_CHECK int bdev_run(struct bdev *d);
 /* Written back, a dirty key outside of the device's data would destroy its superblock, or fail for ever. 0, or -EINVAL, -EIO, with the reason. */
 FIBER_FN MUST_CHECK int bdev_keys_fit(const struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why);
+/* -ENOENT, with the reason: what `c` has of the device is older than that, and what is written with `c` would be lost in its turn. Else 0. */
+MUST_CHECK int bdev_dirty_elsewhere(const struct bdev *d, const struct cset *c, struct printbuf *why);
 /* §1.7. explicit: the user named this set. why: the reason of a refusal. */
 FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explicit_set, struct printbuf *why);
 /* §1.8: begins; the writeback fiber finishes it (bdev_detach_finish). */

@@ -116,7 +116,7 @@ static int device_fits(const struct bdev *d, const struct cset *c, struct printb
 		   c->g.block_sectors);
 		return -EINVAL;
 	}
-	return 0;
+	return bdev_dirty_elsewhere(d, c, why);
 }
 
 /* Whose data is it, and is it still meant to be kept? A slot that the purger has not looked at yet is looked at now. */
