@@ -811,13 +811,36 @@ static void crash_piece(struct blk_sim *s, struct piece *pc, enum blk_sim_keep k
 	}
 }
 
+/* The timers of bios in flight would fire into freed memory. */
+static void check_abandoned(const struct blk_sim *s)
+{
+	assert(!s->handle || !s->handle->dev.in_flight || !engine_self() || !engine_self()->nr_timers);
+}
+
+void blk_sim_process_dies(struct blk_sim *s, uint64_t seed)
+{
+	struct prng p = prng_seeded(seed);
+	struct piece *pc, *tmp;
+
+	check_abandoned(s);
+	list_for_each_safe(pc, tmp, &s->flying, link) {
+		if (!pc->landed && prng_one_in(&p, 2))
+			pc->nr_sectors = prng_below(&p, pc->nr_sectors + 1);
+		if (pc->nr_sectors)
+			piece_complete(s, pc, s->o.write_through);
+		else
+			piece_free(pc);
+	}
+	if (s->handle)
+		handle_free(s->handle);
+}
+
 void blk_sim_crash_keeping(struct blk_sim *s, enum blk_sim_keep keep, uint64_t seed)
 {
 	struct prng p = prng_seeded(seed);
 	struct piece *pc;
 
-	/* The timers of bios in flight would fire into freed memory. */
-	assert(!s->handle || !s->handle->dev.in_flight || !engine_self() || !engine_self()->nr_timers);
+	check_abandoned(s);
 	list_for_each(pc, &s->cached, link)
 		crash_piece(s, pc, keep, &p);
 	list_for_each(pc, &s->flying, link)

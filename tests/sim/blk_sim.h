@@ -68,6 +68,11 @@ void blk_sim_crash(struct blk_sim *s, uint64_t seed);
 /* Or all of them are kept, or all dropped: the two ends, which chance seldom meets. */
 enum blk_sim_keep { BLK_SIM_KEEP_SOME, BLK_SIM_KEEP_ALL, BLK_SIM_KEEP_NONE };
 void blk_sim_crash_keeping(struct blk_sim *s, enum blk_sim_keep keep, uint64_t seed);
+/*
+ * Only the process has died: the disk lives on, and nothing becomes durable by that. Each write in flight gets there whole, up to some sector, or not at
+ * all. What waited for a flush (PREFLUSH) has not been written. The open handle is freed, as by a crash.
+ */
+void blk_sim_process_dies(struct blk_sim *s, uint64_t seed);
 /* Crash, and open again. */
 MUST_CHECK int blk_sim_reopen(struct blk_sim *s, uint64_t seed, struct blkdev **ret);
 /* The disk with its cache and its writes in flight, but not open. power: of the copy. */

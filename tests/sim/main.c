@@ -408,13 +408,13 @@ int main(int argc, char **argv)
 	else
 		good = run_jobs(&c);
 	printf("seeds %llu to %llu: %llu worlds, %llu operations, %llu disk events, %llu power cuts (%llu while starting, %llu while "
-	       "stopping), %llu recoveries from them, %llu sectors with a choice, %llu dirty counts compared, "
+	       "stopping, %llu of the process only), %llu recoveries from them, %llu sectors with a choice, %llu dirty counts compared, "
 	       "%llu merges of nodes, %llu keys moved, "
 	       "%llu devices stopped and registered again, %llu run without cache, %llu forgotten, %llu taken back, %.1f s, %s\n",
 	       (unsigned long long)first, (unsigned long long)c.next_seed - 1, (unsigned long long)stats->seeds,
 	       (unsigned long long)stats->operations, (unsigned long long)stats->events, (unsigned long long)stats->cuts,
-	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->outcomes,
-	       (unsigned long long)stats->ambiguous, (unsigned long long)stats->stripe_checks, (unsigned long long)stats->merged,
+	       (unsigned long long)stats->cuts_starting, (unsigned long long)stats->cuts_stopping, (unsigned long long)stats->deaths,
+	       (unsigned long long)stats->outcomes, (unsigned long long)stats->ambiguous, (unsigned long long)stats->stripe_checks, (unsigned long long)stats->merged,
 	       (unsigned long long)stats->moved, (unsigned long long)stats->returned, (unsigned long long)stats->forced,
 	       (unsigned long long)stats->forgotten, (unsigned long long)stats->readopted, seconds() - begun, good ? "0 violations" : "1 VIOLATION");
 	if (options.faults || options.lies || options.no_memory)

@@ -508,7 +508,7 @@ void model_flush_end(struct model *m, struct model_flush *f, int error)
 		m->flushed = max(m->flushed, f->begun);
 }
 
-void model_crash(struct model *m)
+void model_process_dies(struct model *m)
 {
 	m->now++;
 	m->reads = NULL;
@@ -524,11 +524,20 @@ void model_crash(struct model *m)
 			s->cand[k].until = LIVE;
 			s->cand[k].mask = 0;
 			s->cand[k].flips |= direct;
-			s->cand[k].direct = 0;
+			if (s->cand[k].direct == LIVE)
+				s->cand[k].direct = m->now;
 		}
 		s->changed = m->now;
 		merge_equal(s);
 	}
+}
+
+void model_crash(struct model *m)
+{
+	model_process_dies(m);
+	for (uint64_t i = 0; i < m->nr_sectors; i++)
+		for (unsigned k = 0; k < m->sectors[i].nr; k++)
+			m->sectors[i].cand[k].direct = 0;
 	/* What is there after the crash is durable: the next one cannot bring anything else. */
 	m->flushed = m->now;
 }

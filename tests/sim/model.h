@@ -67,8 +67,10 @@ MUST_CHECK int model_check_own(const struct model *m, uint64_t sector, const voi
 void model_flush_begin(struct model *m, struct model_flush *f);
 void model_flush_end(struct model *m, struct model_flush *f, int error);
 
-/* The power failed, or the process died: nothing is in flight any more, and what was not flushed may be lost. */
+/* The power failed: nothing is in flight any more, and what was not flushed may be lost. */
 void model_crash(struct model *m);
+/* The process died. The same; but what is there now may still be lost by the next power cut. */
+void model_process_dies(struct model *m);
 /* Grows with every event that the model was told of. */
 uint64_t model_time(const struct model *m);
 /* How many sectors may read as more than one thing: tells whether a test tests anything. */

@@ -64,12 +64,12 @@ void volumes_free(struct volumes *v)
 	free(v);
 }
 
-void volumes_crash(struct volumes *v)
+void volumes_crash(struct volumes *v, void (*gone)(struct model *m))
 {
 	v->zombie = NULL;
 	for (unsigned i = 0; i < VOLUMES; i++)
 		if (v->v[i].model)
-			model_crash(v->v[i].model);
+			gone(v->v[i].model);
 }
 
 /* --- what the set says --------------------------------------------------------------------------------------------------- */

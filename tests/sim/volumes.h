@@ -10,6 +10,7 @@
  */
 #include "core/util/prng.h"
 
+struct model;
 struct world;
 struct volumes;
 
@@ -17,8 +18,8 @@ struct volumes;
 
 struct volumes *volumes_new(struct world *w);
 void volumes_free(struct volumes *v);
-/* The power failed. */
-void volumes_crash(struct volumes *v);
+/* The power failed, or the process died: gone is what the models are told. */
+void volumes_crash(struct volumes *v, void (*gone)(struct model *m));
 /* The set is up: what has become of what was under way? */
 void volumes_reconcile(struct volumes *v);
 /* Read all of them, and compare what is counted. Nobody writes meanwhile. */

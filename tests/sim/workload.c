@@ -680,6 +680,8 @@ static void only_verify(struct world *w, void *ctx)
 /* Most boots end in a power cut, at any time between the first bio of the start and the last of the stop. */
 static uint64_t pick_cut(struct world *w, unsigned ops)
 {
+	if (w->process_dies && rng_percent(&w->rng, 50)) /* before everything that it left is durable */
+		return rng_between(&w->rng, 1, 60);
 	if (rng_percent(&w->rng, 20))
 		return 0;
 	return rng_between(&w->rng, 1, rng_percent(&w->rng, 25) ? 60 : 60 + 25 * ops);

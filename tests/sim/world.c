@@ -112,6 +112,16 @@ static void make_tiny_formats(struct world *w)
 	w->btree_cache_bytes = KIB(256);
 }
 
+/* Where the data begins is up to who formats: not always at a block, and keys may lie beyond 2^32 sectors. */
+static uint64_t pick_data_offset(struct world *w)
+{
+	uint64_t any = rng_between(&w->rng, DATA_OFFSET_DEFAULT, 200);
+
+	if (w->options.for_kernel || rng_percent(&w->rng, 50))
+		return round_up_u64(any, PAGE_SECTORS);
+	return rng_percent(&w->rng, 70) ? any : (1ull << 32) - any;
+}
+
 static void make_formats(struct world *w)
 {
 	struct prng *r = &w->rng;
@@ -125,6 +135,9 @@ static void make_formats(struct world *w)
 	else if (rng_percent(r, 15)) { /* so small that every bucket is invalidated again and again */
 		nr_buckets = rng_between(r, BUCKETS_MIN, 160);
 		c->bucket_sectors = 1u << rng_between(r, 3, 4);
+	} else if (rng_percent(r, 10)) { /* priorities in up to five buckets */
+		nr_buckets = rng_between(r, 1400, 6000);
+		c->bucket_sectors = 8;
 	}
 	w->scan_slice = rng_percent(r, 50) ? (uint32_t)rng_between(r, 2, 200) : SCAN_SLICE;
 	c->device_sectors = nr_buckets * c->bucket_sectors + prng_below(r, c->bucket_sectors);
@@ -145,8 +158,9 @@ static void make_formats(struct world *w)
 
 		b->backing = true;
 		b->block_sectors = c->block_sectors;
-		b->data_offset = rng_percent(r, 30) ? round_up_u64(rng_between(r, 16, 200), 8) : 0;
-		data = round_up_u64(data, b->block_sectors);
+		b->data_offset = rng_percent(r, 30) ? pick_data_offset(w) : 0;
+		if (w->options.for_kernel || rng_percent(r, 75)) /* otherwise the last block is not whole */
+			data = round_up_u64(data, b->block_sectors);
 		b->device_sectors = (b->data_offset ? b->data_offset : DATA_OFFSET_DEFAULT) + data;
 		b->cache_mode = (enum cache_mode)prng_below(r, 4);
 		random_uuid(r, b->uuid);
@@ -157,6 +171,7 @@ static void make_formats(struct world *w)
 	w->verify_nodes = rng_percent(r, 20);
 	w->copy_gc_enabled = rng_percent(r, 50);
 	w->gc_always_rewrite = rng_percent(r, 15);
+	w->old = rng_percent(r, 20);
 }
 
 struct world *world_new(const struct world_options *o, struct world_stats *stats)
@@ -468,7 +483,8 @@ void world_bring_up(struct world *w)
 struct stripe_check {
 	const struct stripes *s;
 	uint64_t total;
-	uint32_t *dirty; /* by stripe */
+	uint64_t first;	 /* stripe of the device's data */
+	uint32_t *dirty; /* by stripe, from there on */
 };
 
 static bool add_to_stripes(void *ctx, const struct bkey *k)
@@ -477,7 +493,7 @@ static bool add_to_stripes(void *ctx, const struct bkey *k)
 
 	for (uint64_t at = bkey_start(k); bkey_dirty(k) && at < bkey_offset(k); at++) {
 		check->total++;
-		check->dirty[at / check->s->stripe_sectors]++;
+		check->dirty[at / check->s->stripe_sectors - check->first]++;
 	}
 	return true;
 }
@@ -496,16 +512,18 @@ static void check_dirty_counts(struct world *w, struct bdev *d)
 
 	if (!d->set || bdev_is_flash(d) || !stripes_settled(wb))
 		return;
-	check.dirty = calloc(wb->stripes.nr_stripes + 1, sizeof(check.dirty[0]));
+	check.first = d->data_offset / wb->stripes.stripe_sectors;
+	check.dirty = calloc(wb->stripes.nr_stripes - check.first + 1, sizeof(check.dirty[0]));
 	if (!btree_for_each_extent(d->set, d->inode, 0, BKEY_OFFSET_MAX, add_to_stripes, &check) && stripes_settled(wb) &&
 	    wb->dirty_generation == generation && wb->keys_done + wb->keys_failed == keys && wb->dirty_sectors == total) {
 		if (check.total != total)
 			world_fail(w, "%s: %llu sectors are dirty, %llu are counted", d->name, (unsigned long long)check.total,
 				   (unsigned long long)total);
-		for (uint64_t i = 0; i < wb->stripes.nr_stripes; i++)
-			if (check.dirty[i] != stripes_dirty_sectors(&wb->stripes, i))
+		for (uint64_t i = check.first; i < wb->stripes.nr_stripes; i++)
+			if (check.dirty[i - check.first] != stripes_dirty_sectors(&wb->stripes, i))
 				world_fail(w, "%s: stripe %llu of %llu sectors has %u dirty ones, %u are counted", d->name, (unsigned long long)i,
-					   (unsigned long long)wb->stripes.stripe_sectors, check.dirty[i], stripes_dirty_sectors(&wb->stripes, i));
+					   (unsigned long long)wb->stripes.stripe_sectors, check.dirty[i - check.first],
+					   stripes_dirty_sectors(&wb->stripes, i));
 		w->stats->stripe_checks++;
 	}
 	free(check.dirty);
@@ -610,6 +628,8 @@ static int boot_main(void *arg)
 	if (w->lifecycle)
 		lifecycle_boots(w->lifecycle);
 	world_bring_up(w);
+	if (w->old && w->boots == 1 && !world_failed(w))
+		world_age(w);
 	if (!world_failed(w)) {
 		w->phase = WORLD_UP;
 		boot->body(w, boot->ctx);
@@ -659,11 +679,19 @@ static void check_all_alone(struct world *w)
 			world_check_alone(w, i);
 }
 
+static void crash_disk(struct world *w, struct blk_sim *s, enum blk_sim_keep keep, uint64_t seed)
+{
+	if (w->process_dies)
+		blk_sim_process_dies(s, seed);
+	else
+		blk_sim_crash_keeping(s, keep, seed);
+}
+
 static void crash_disks(struct world *w, uint64_t seed)
 {
-	blk_sim_crash_keeping(w->cache.sim, w->keep_cache, prng_mix(seed));
+	crash_disk(w, w->cache.sim, w->keep_cache, prng_mix(seed));
 	for (unsigned i = 0; i < w->nr_backing; i++)
-		blk_sim_crash_keeping(w->backing[i].sim, w->keep_backing, prng_mix(seed + 1 + i));
+		crash_disk(w, w->backing[i].sim, w->keep_backing, prng_mix(seed + 1 + i));
 	if (w->lifecycle)
 		lifecycle_crashed(w->lifecycle);
 	check_all_alone(w);
@@ -815,21 +843,38 @@ static void record_cut(const struct world *w)
 			.cuts = true, .after_op = w->any_op, .op = w->last_op, .events = w->power.nr_events - w->last_op_event };
 }
 
+/*
+ * Now and then only the process dies: the next one finds what is in the volatile caches of the disks, and must not take it for durable. (Not where a
+ * flush has failed: what that lost is visible until the power goes.) Chance seldom keeps all that was not flushed, or nothing.
+ */
+static void choose_kind_of_cut(struct world *w)
+{
+	if (w->options.tiny || w->options.for_kernel)
+		return;
+	w->process_dies = rng_percent(&w->crash_rng, 25) && !world_disturbed(w) && !w->lifecycle;
+	w->keep_cache = rng_percent(&w->crash_rng, 75) ? BLK_SIM_KEEP_SOME : (enum blk_sim_keep)prng_below(&w->crash_rng, 3);
+	w->keep_backing = rng_percent(&w->crash_rng, 75) ? BLK_SIM_KEEP_SOME : (enum blk_sim_keep)prng_below(&w->crash_rng, 3);
+}
+
 static void power_cut(struct world *w)
 {
+	void (*gone)(struct model *m);
 	unsigned outcomes = w->options.nr_outcomes ? w->options.nr_outcomes : (unsigned)rng_between(&w->crash_rng, 1, OUTCOMES_MAX);
 
-	world_trace(w, "power cut; %llu and %llu writes are not flushed", (unsigned long long)blk_sim_nr_unflushed(w->cache.sim),
-		    (unsigned long long)blk_sim_nr_unflushed(w->backing[0].sim));
+	choose_kind_of_cut(w);
+	gone = w->process_dies ? model_process_dies : model_crash;
+	w->stats->deaths += w->process_dies;
+	world_trace(w, "%s; %llu and %llu writes are not flushed", w->process_dies ? "the process dies" : "power cut",
+		    (unsigned long long)blk_sim_nr_unflushed(w->cache.sim), (unsigned long long)blk_sim_nr_unflushed(w->backing[0].sim));
 	w->stats->cuts++;
 	w->stats->cuts_starting += w->phase == WORLD_STARTING;
 	w->stats->cuts_stopping += w->phase == WORLD_STOPPING;
 	for (unsigned i = 0; i < w->nr_backing; i++) {
-		model_crash(w->model[i]);
+		gone(w->model[i]);
 		w->stats->ambiguous += model_ambiguous_sectors(w->model[i]);
 	}
 	if (w->volumes)
-		volumes_crash(w->volumes);
+		volumes_crash(w->volumes, gone);
 	for (unsigned i = 1; i < outcomes && !world_failed(w); i++)
 		try_outcome(w, prng_u64(&w->crash_rng), i);
 	crash_disks(w, prng_u64(&w->crash_rng));
@@ -864,6 +909,7 @@ enum world_end world_boot(struct world *w, void (*body)(struct world *w, void *c
 	w->stats->events += w->power.nr_events;
 	w->stats->faults += world_faults_hit(w) - w->faults_before;
 	w->bcf = NULL;
+	w->process_dies = false;
 	if (r == 0) {
 		engine_sim_free(w->engine);
 		w->phase = WORLD_OFF;

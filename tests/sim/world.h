@@ -37,6 +37,7 @@ struct world_stats {
 	uint64_t cuts;		/* power cuts */
 	uint64_t cuts_starting; /* of those, while the set was being started */
 	uint64_t cuts_stopping;
+	uint64_t deaths;	/* of those, of the process only */
 	uint64_t outcomes;	/* recoveries from a cut: several for each */
 	uint64_t ambiguous;	/* sectors for which a cut left a choice */
 	uint64_t faults;	/* I/O errors that hit */
@@ -113,6 +114,7 @@ struct world {
 	bool strict;		/* strict_writethrough: what was seen after a power cut stays, in every mode (R2.6) */
 	bool always_writeback;
 	bool detached[WORLD_BACKINGS_MAX]; /* somebody asked for it, and it is not for world_boot() to undo */
+	bool old;		/* gens and numbers of journal entries are about to wrap */
 	uint32_t scan_slice;
 	uint64_t btree_cache_bytes;
 	bool key_merging_disabled, expensive_debug_checks, verify_nodes, copy_gc_enabled, gc_always_rewrite;
@@ -121,6 +123,7 @@ struct world {
 	void (*on_event)(struct world *w); /* before each disk event; may choose power.cut_at; NULL: nobody wants to know */
 	void (*plan_faults)(struct world *w); /* at the beginning of each boot; then anything may fail at any time; may be NULL */
 	enum blk_sim_keep keep_cache, keep_backing; /* of the next cut */
+	bool process_dies;	/* the last cut was one of the process: the disks live on */
 	enum world_aim aim;	/* of this boot */
 	uint64_t aim_seen, aim_skip, aim_events; /* cut so many events after it happened for the aim_skip-th time */
 	uint64_t boots;
@@ -166,6 +169,8 @@ FIBER_FN void world_bring_up(struct world *w);
 /* I-10: what backing device i says of itself, and holds, is enough without the cache. */
 void world_check_alone(struct world *w, unsigned i);
 
+/* Make a new set look as one of many years. */
+void world_age(struct world *w);
 /* Choose what will fail in the boot that begins. */
 void world_plan_faults(struct world *w);
 uint64_t world_faults_hit(const struct world *w); /* in all boots */
