@@ -27,7 +27,7 @@ static const struct bdev *owner_here(const struct cset *c, uint32_t slot)
 	if (c->devices[slot])
 		return c->devices[slot];
 	list_for_each(d, &c->bcf->bdevs, link)
-		if (d->super && !memcmp(d->super->uuid, c->uuids[slot].uuid, 16) && !memcmp(d->super->set_uuid, c->super->set_uuid, 16) &&
+		if (d->super && uuid_slot_find(c, d->super->uuid) == (int)slot && !memcmp(d->super->set_uuid, c->super->set_uuid, 16) &&
 		    (super_state(d->super) == BDEV_STATE_CLEAN || super_state(d->super) == BDEV_STATE_DIRTY))
 			return d;
 	return NULL;

@@ -136,6 +136,27 @@ static void dirty_data_of_an_absent_device_is_given_up_only_on_request(void **st
 	rig_run(1, CACHE_MODE_WRITEBACK, forget_absent);
 }
 
+/* A table with the uuid of a device in two slots is not ours. The set takes the first one for it; the other can be forgotten. */
+static void forget_duplicate(struct rig *r)
+{
+	uint32_t slot = fill(r), other = slot + 1;
+
+	r->c->uuids[other] = r->c->uuids[slot];
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", other), 0);
+	assert_int_equal(set_ctl(r, "forget", "slot:%u", slot), -EBUSY);
+	stop_set(r);
+	add(r, "/sim/cache");
+	add(r, "/sim/backing");
+	assert_int_equal(r->d->inode, slot);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+	rig_check(r);
+}
+
+static void of_two_slots_with_one_uuid_the_one_without_device_can_be_forgotten(void **state)
+{
+	rig_run(12, CACHE_MODE_WRITEBACK, forget_duplicate);
+}
+
 /* Dirty keys outside of the device: it has become smaller, or the index is somebody's work. Written back they would fail, or hit its superblock. */
 static void attach_of_another_size(struct rig *r)
 {
@@ -474,6 +495,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dirty_data_of_an_absent_device_is_given_up_only_on_request),
+		cmocka_unit_test(of_two_slots_with_one_uuid_the_one_without_device_can_be_forgotten),
 		cmocka_unit_test(a_device_that_its_dirty_data_does_not_fit_is_not_attached),
 		cmocka_unit_test(clean_data_of_an_absent_device_is_forgotten_without_further_words),
 		cmocka_unit_test(what_was_left_behind_by_running_without_cache_can_be_forgotten),
