@@ -8,12 +8,28 @@
 #define SLOT_BYTES ((size_t)PAGE_BYTES + MAX_IO_BYTES)
 static_assert(sizeof(struct request) + FUSE_WRITE_HEADER_BYTES <= PAGE_BYTES, "a slot's first page holds both");
 
+static void resume(struct transport *t)
+{
+	t->starved = false;
+	t->ops->resume(t);
+}
+
+static void held_too_long(struct timer *timer)
+{
+	struct transport *t = container_of(timer, struct transport, held);
+
+	t->over = true;
+	if (t->starved)
+		resume(t);
+}
+
 int transport_init(struct transport *t, const struct transport_ops *ops, struct session *s)
 {
 	*t = (struct transport){ .ops = ops, .session = s };
 	list_init(&t->free_slots);
 	list_init(&t->inflight);
 	wait_queue_init(&t->changed);
+	timer_init(&t->held, held_too_long);
 	/* Address space only; pages come with use. */
 	t->slots = mmap(NULL, NR_SLOTS * SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (t->slots == MAP_FAILED) {
@@ -26,6 +42,7 @@ int transport_init(struct transport *t, const struct transport_ops *ops, struct 
 void transport_release(struct transport *t)
 {
 	assert(!t->nr_inflight);
+	timer_cancel(&t->held);
 	if (t->slots)
 		munmap(t->slots, NR_SLOTS * SLOT_BYTES);
 	t->slots = NULL;
@@ -41,11 +58,15 @@ static struct request *slot_make(struct transport *t)
 	return rq;
 }
 
+static bool bytes_left(const struct transport *t) { return t->inflight_bytes < INFLIGHT_MAX_BYTES || t->over; }
+
 struct request *transport_slot(struct transport *t)
 {
 	struct request *rq = list_first(&t->free_slots, struct request, link);
 
-	if (t->inflight_bytes >= INFLIGHT_MAX_BYTES || (!rq && t->nr_slots == NR_SLOTS)) {
+	if (!bytes_left(t) && !timer_armed(&t->held))
+		timer_arm_ns(&t->held, HELD_MAX_NS);
+	if (!bytes_left(t) || (!rq && t->nr_slots == NR_SLOTS)) {
 		t->starved = true;
 		t->nr_starved++;
 		return NULL;
@@ -64,10 +85,14 @@ static void slot_free(struct transport *t, struct request *rq)
 		rq->touched_bytes = 0;
 	t->idle_touched_bytes += rq->touched_bytes;
 	list_add(&t->free_slots, &rq->link);
-	if (t->starved && t->inflight_bytes < INFLIGHT_MAX_BYTES) {
-		t->starved = false;
-		t->ops->resume(t);
-	}
+	if (t->starved && bytes_left(t))
+		resume(t);
+}
+
+void transport_drained(struct transport *t)
+{
+	t->over = false;
+	timer_cancel(&t->held);
 }
 
 void transport_deliver(struct transport *t, struct request *rq, size_t len_bytes)

@@ -11,6 +11,9 @@
  * payload is page aligned as received, and a READ's data are put where the request was: no copy, no second buffer, and
  * nothing of ours is allocated per request. Bounds: NR_SLOTS requests and INFLIGHT_MAX_BYTES of payload in flight; beyond, requests
  * stay in the kernel. Freed slots keep at most IDLE_TOUCHED_MAX_BYTES of memory between them.
+ *
+ * What stays in the kernel may be an administrator's question or `stop`, and nobody can tell before it is read. So the bound on bytes gives way
+ * when the kernel's queue has not been empty for HELD_MAX_NS: data requests that hang do not hold up control files for longer.
  */
 #include "core/engine/sync.h"
 #include "fuse/api.h"
@@ -22,6 +25,7 @@ struct transport;
 #define MAX_IO_BYTES (1024u * 1024u) /* max_write and max_read */
 #define NR_SLOTS 640u /* more than max_background, so that control files answer while data requests hang */
 #define INFLIGHT_MAX_BYTES (64u * 1024u * 1024u)
+#define HELD_MAX_NS NS_PER_S
 #define IDLE_TOUCHED_MAX_BYTES (32u * 1024u * 1024u)
 
 struct request {
@@ -68,6 +72,8 @@ struct transport {
 	size_t inflight_bytes;
 	size_t idle_touched_bytes; /* in free slots */
 	bool starved;		/* not reading for lack of slots or bytes */
+	bool over;		/* reading whatever is there: only slots count */
+	struct timer held;	/* from the first lack of bytes until the kernel's queue was empty */
 	bool ended;		/* the kernel has closed the connection: unmounted or aborted */
 	struct wait_queue changed; /* woken when nr_inflight drops to 0, and when ended is set */
 	/* counters */
@@ -87,6 +93,8 @@ static inline char *request_buffer(struct request *rq) { return rq->payload - FU
 #define REQUEST_BUFFER_BYTES (FUSE_WRITE_HEADER_BYTES + MAX_IO_BYTES)
 /* Decode and run what was received. Afterwards rq is either taken or on the free list. */
 void transport_deliver(struct transport *t, struct request *rq, size_t len_bytes);
+/* The kernel's queue is empty. */
+void transport_drained(struct transport *t);
 void transport_end(struct transport *t); /* set ended, tell who waits */
 
 /* --- for operations --------------------------------------------------------------------------------------------------- */

@@ -55,8 +55,10 @@ static bool receive_one(struct transport_dev *d)
 	t->idle_touched_bytes += rq->touched_bytes;
 	if (n == EINTR || n == ENOENT) /* ENOENT: the caller was killed before we could read its request */
 		return true;
-	if (n == EAGAIN)
+	if (n == EAGAIN) {
+		transport_drained(t);
 		return false;
+	}
 	/* ENODEV: unmounted; ECONNABORTED: aborted by an administrator. */
 	if (n != ENODEV && n != ECONNABORTED)
 		log_error("cannot read requests from /dev/fuse: %s", strerror((int)n));

@@ -179,6 +179,20 @@ grep -q "leaving uncleanly" "$DAEMON_LOG"
 grep -q "interrupted again" "$DAEMON_LOG"
 unset BCF_STUB_HANG
 
+say "control files answer while as much data hangs as may be in flight, and more"
+export BCF_STUB_HANG_WRITES=1
+start_daemon -o shutdown_timeout=1
+for _i in $(seq 100); do
+	dd if=/dev/zero of="$MNT/dev0" bs=1M count=1 conv=notrunc oflag=direct status=none 2>/dev/null &
+done
+wait_for 30 sh -c "[ \$(grep -c 'this write hangs' '$DAEMON_LOG') -ge 64 ]"
+[ "$(timeout 60 cat "$MNT/.ctl/dev0/cache_mode")" = writethrough ] || fail "nothing can be read"
+timeout 60 sh -c "echo writeback >'$MNT/.ctl/dev0/cache_mode'" || fail "nothing can be set"
+kill -TERM "$DAEMON_PID"
+wait_for_end 10 "$DAEMON_PID" || fail "does not end"
+DAEMON_PID=
+unset BCF_STUB_HANG_WRITES
+
 say "what is wrong is told in one line, before anything is mounted"
 for _front in "" -f; do
 	# shellcheck disable=SC2086  # empty or one word

@@ -4,7 +4,7 @@
  * goes wrong here is the transport's fault. `make build/bcache-fuse-stub`; tests/integration/fuse_stub.sh.
  *
  * There is dev0 from the start ($BCF_STUB_MIB MiB, default 64), and one more volume per registered device. Registering a path that
- * contains "slow" waits until it is cancelled; with $BCF_STUB_HANG flushes never end.
+ * contains "slow" waits until it is cancelled; with $BCF_STUB_HANG flushes never end, with $BCF_STUB_HANG_WRITES writes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +134,10 @@ int64_t bcf_write(struct bdev *d, const void *buf, size_t len_bytes, uint64_t of
 {
 	if (offset_bytes > d->size_bytes || len_bytes > d->size_bytes - offset_bytes)
 		return -ENOSPC;
+	if (getenv("BCF_STUB_HANG_WRITES")) {
+		fprintf(stderr, "this write hangs\n");
+		fiber_sleep_ns(3600 * NS_PER_S);
+	}
 	memcpy(d->data + offset_bytes, buf, len_bytes);
 	return (int64_t)len_bytes;
 }
