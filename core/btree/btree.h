@@ -159,7 +159,8 @@ FIBER_FN MUST_CHECK int btree_for_each_extent(struct cset *c, uint32_t inode, ui
 /*
  * Insert keys into leaves, cutting what they overlap. journal_seq: entry that holds them, 0 = not journalled. The pins of the keys' buckets
  * (one per pointer, taken at allocation) are dropped as each key goes in, and also on failure.
- * replace != NULL: one key, compare-and-swap (§5.6). Returns 0, -ESRCH when the REPLACE found something else, -EROFS / -EIO.
+ * replace != NULL: one key, compare-and-swap (§5.6). Returns 0, -ESRCH when the REPLACE found something else, -EROFS / -EIO. What is not journalled
+ * can be left out, so it waits neither for buckets nor for the journal: -EAGAIN.
  */
 FIBER_FN MUST_CHECK int btree_insert(struct cset *c, const struct keylist *keys, uint64_t journal_seq, const struct bkey *replace);
 /*
@@ -167,7 +168,7 @@ FIBER_FN MUST_CHECK int btree_insert(struct cset *c, const struct keylist *keys,
  * call btree_make_room() and look the leaf up again.
  */
 MUST_CHECK int btree_insert_check_key(struct cset *c, struct bnode *leaf, const struct bkey *check);
-/* Wait until the leaf at pos is thawed and has room for `words`, splitting it if need be. */
+/* Wait until the leaf at pos is thawed and has room for `words`, splitting it if need be. -EAGAIN: that would need buckets, or room in the journal. */
 FIBER_FN MUST_CHECK int btree_make_room(struct cset *c, struct bpos pos, uint32_t words);
 /*
  * Replace the node at (pos, level) by a compacted copy, or by two if it is too full. -EAGAIN: no buckets and !wait, or it changed meanwhile.
@@ -194,8 +195,16 @@ FIBER_FN void bnode_write_start(struct bnode *n);
 FIBER_FN MUST_CHECK int btree_flush_all(struct cset *c);
 /* Write up to max leaves whose oldest journal entry is <= seq; wait for them. Returns how many there were. */
 FIBER_FN int btree_flush_pinned(struct cset *c, uint64_t seq, unsigned max);
-/* Own write point of the index: waits until `need` BTREE buckets are in reserve, then returns with `structure` held (R5.3, R0.8). */
-FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, bool wait);
+/*
+ * Own write point of the index: `need` BTREE buckets are in reserve, and `structure` is held on return (R5.3, R0.8). -EAGAIN: something of it would
+ * have to be waited for that the caller does not wait for.
+ */
+enum btree_wait {
+	BTREE_NO_WAIT,
+	BTREE_WAIT_LOCK,    /* for others' changes to end, but not for buckets: a full cache may never have any */
+	BTREE_WAIT_BUCKETS,
+};
+FIBER_FN MUST_CHECK int btree_reserve_lock(struct cset *c, uint32_t need, enum btree_wait wait);
 /* Buckets that replacing a node of this level may take: two nodes per level from there up, and a new root (T-13). */
 uint32_t btree_path_need(const struct cset *c, unsigned level);
 /* The same from the leaves up. */

@@ -163,7 +163,7 @@ int btree_coalesce(struct cset *c, unsigned level, const struct bpos *bounds, un
 	r = journal_admit(c, false);
 	if (r < 0)
 		return r;
-	r = btree_reserve_lock(c, need, false);
+	r = btree_reserve_lock(c, need, BTREE_NO_WAIT);
 	if (!r) {
 		r = coalesce_locked(c, level, bounds, nr);
 		fmutex_unlock(&c->btree.structure);

@@ -48,7 +48,7 @@ struct pending_insert {
 	bool collided;		    /* this part found something else */
 	bool any;		    /* some part went in */
 };
-FIBER_FN MUST_CHECK int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pending_insert *pending, bool wait,
+FIBER_FN MUST_CHECK int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pending_insert *pending, enum btree_wait wait,
 				      bool (*still_wanted)(const struct bnode *n));
 /* Interior node: a key that leads nowhere: freed marker, or stale. */
 bool node_ptr_bad(const struct cset *c, const struct bkey *k);

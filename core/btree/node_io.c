@@ -201,7 +201,7 @@ int bnode_move(struct bnode *n)
 		return n->frozen ? -EAGAIN : 0;
 	bnode_get(n);
 	journal_enter(&c->journal);
-	r = bnode_replace(c, inside, n->level, NULL, false, still_must_move);
+	r = bnode_replace(c, inside, n->level, NULL, BTREE_NO_WAIT, still_must_move);
 	journal_leave(&c->journal);
 	if (!r && !n->must_move)
 		c->btree.nr_moved++;

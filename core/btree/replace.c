@@ -18,7 +18,7 @@ uint32_t btree_path_need(const struct cset *c, unsigned level)
 
 uint32_t btree_reserve_need(const struct cset *c) { return btree_path_need(c, 0); }
 
-int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
+int btree_reserve_lock(struct cset *c, uint32_t need, enum btree_wait wait)
 {
 	struct btree *t = &c->btree;
 
@@ -29,14 +29,14 @@ int btree_reserve_lock(struct cset *c, uint32_t need, bool wait)
 		if (c->io_disable)
 			return -EROFS;
 		if (bucket_alloc_available(c, RESERVE_BTREE) >= need) {
-			if (!wait && !fmutex_trylock(&t->structure))
+			if (wait == BTREE_NO_WAIT && !fmutex_trylock(&t->structure))
 				return -EAGAIN;
-			if (wait)
+			if (wait != BTREE_NO_WAIT)
 				fmutex_lock(&t->structure);
 			if (bucket_alloc_available(c, RESERVE_BTREE) >= need && !c->io_disable)
 				return 0;
 			fmutex_unlock(&t->structure);
-		} else if (!wait) {
+		} else if (wait != BTREE_WAIT_BUCKETS) {
 			return -EAGAIN;
 		} else if (!c->alloc.running) { /* replay has used up what was empty */
 			int r = cset_end_silence(c);
@@ -454,7 +454,7 @@ int restructure_failed(struct restructure *rs, int r)
 			  rs->c->cache->path, strerror(-r));
 }
 
-int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pending_insert *pending, bool wait,
+int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pending_insert *pending, enum btree_wait wait,
 		  bool (*still_wanted)(const struct bnode *n))
 {
 	struct restructure rs = { .c = c };
@@ -466,7 +466,7 @@ int bnode_replace(struct cset *c, struct bpos pos, unsigned level, struct pendin
 		return r;
 	if (bucket_alloc_available(c, RESERVE_BTREE) < btree_path_need(c, level)) { /* the tree grew while we waited for the lock */
 		fmutex_unlock(&c->btree.structure);
-		return wait ? bnode_replace(c, pos, level, pending, wait, still_wanted) : -EAGAIN;
+		return wait != BTREE_NO_WAIT ? bnode_replace(c, pos, level, pending, wait, still_wanted) : -EAGAIN;
 	}
 	r = btree_node_at(c, pos, level, &n);
 	if (r < 0 || n->level != level || (still_wanted && !still_wanted(n))) {
@@ -486,7 +486,7 @@ int btree_new_root(struct cset *c)
 {
 	struct restructure rs = { .c = c };
 	struct bnode *root;
-	int r = btree_reserve_lock(c, 1, true);
+	int r = btree_reserve_lock(c, 1, BTREE_WAIT_BUCKETS);
 
 	if (r < 0)
 		return r;

@@ -76,14 +76,17 @@ void btree_wait_thawed(struct cset *c)
 	fmutex_unlock(&c->btree.structure);
 }
 
-/* Make room at pos, with the pending key in it. A journalled operation has been admitted already. */
+/*
+ * Make room at pos, with the pending key in it. A journalled operation has been admitted already. What is not journalled belongs to a read, which
+ * must not hang where a full cache has no bucket: -EAGAIN.
+ */
 static int replace_admitted(struct cset *c, struct bpos pos, struct pending_insert *pending, uint64_t journal_seq)
 {
-	int r = journal_seq ? 0 : journal_admit(c, true);
+	int r = journal_seq ? 0 : journal_admit(c, false);
 
 	if (r < 0)
 		return r;
-	r = bnode_replace(c, pos, 0, pending, true, leaf_still_full);
+	r = bnode_replace(c, pos, 0, pending, journal_seq ? BTREE_WAIT_BUCKETS : BTREE_WAIT_LOCK, leaf_still_full);
 	if (!journal_seq)
 		journal_leave(&c->journal);
 	return r;
@@ -187,7 +190,7 @@ int btree_rewrite(struct cset *c, struct bpos pos, unsigned level, bool wait)
 
 	if (r < 0)
 		return r;
-	r = bnode_replace(c, pos, level, NULL, wait, NULL);
+	r = bnode_replace(c, pos, level, NULL, wait ? BTREE_WAIT_BUCKETS : BTREE_NO_WAIT, NULL);
 	journal_leave(&c->journal);
 	return r;
 }

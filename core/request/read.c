@@ -323,7 +323,7 @@ static void __attribute__((noinline)) drop_extent(struct bdev *d, const struct b
 	keylist_push(&keys, &hole.k);
 	c->copies_dropped = true;
 	if (btree_insert(c, &keys, 0, k) < 0) {
-		/* overwritten meanwhile, or the set has failed: either way nobody is served from it */
+		/* overwritten meanwhile, or the set has failed, or there is no room to say so: then each reader finds out by himself */
 	}
 	range_release(&d->ranges, &range);
 }

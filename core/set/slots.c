@@ -46,7 +46,7 @@ static int table_to_new_bucket(struct cset *c)
 {
 	struct bkey_buf key;
 	uint32_t b, sectors = c->g.meta_bytes / SECTOR_BYTES;
-	int r = btree_reserve_lock(c, btree_reserve_need(c) + 1, true);
+	int r = btree_reserve_lock(c, btree_reserve_need(c) + 1, BTREE_WAIT_BUCKETS);
 
 	if (r < 0)
 		return r;

@@ -438,7 +438,7 @@ static FIBER_FN void lock_reserve(void *arg)
 {
 	struct rig *r = arg;
 
-	assert_int_equal(btree_reserve_lock(r->c, 3, true), 0);
+	assert_int_equal(btree_reserve_lock(r->c, 3, BTREE_WAIT_BUCKETS), 0);
 	fmutex_unlock(&r->c->btree.structure);
 }
 

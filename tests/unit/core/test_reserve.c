@@ -207,12 +207,46 @@ static void wait_for_one_bucket(struct rig *r)
 
 static void t13_with_one_bucket_less_it_waits_before_it_takes_any(void **state) { live_once(3, wait_for_one_bucket); }
 
+static void read_misses(void *arg)
+{
+	struct waiter *w = arg;
+
+	for (unsigned s = next_sector - 41; s < next_sector; s += 2)
+		assert_int_equal(rig_read(w->r, s, 1), 0);
+	w->done = true;
+}
+
+/* Its data is on the backing device; that the cache has no place for a copy, nor for a placeholder, is no reason to wait. */
+static void read_without_buckets(struct rig *r)
+{
+	struct waiter w = { .r = r };
+	struct fiber *f;
+	struct held h;
+
+	begin(r);
+	while (r->c->btree.root->level < 1)
+		split_from(r, 0);
+	fill_path(r);
+	hold_all(r, &h);
+	give(r, &h, btree_path_need(r->c, 0) - 1);
+	f = fiber_spawn("reads", read_misses, &w);
+	rig_settle();
+	assert_true(w.done);
+	fiber_join(f);
+	assert_int_equal(left(r), btree_path_need(r->c, 0) - 1);
+	give_back(r, &h);
+	check_keys(r);
+}
+
+static void a_miss_does_not_wait_for_buckets_of_the_index(void **state) { live_once(4, read_without_buckets); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(t13_a_split_of_the_whole_path_takes_what_it_asked_for_and_not_a_bucket_more),
 		cmocka_unit_test(t13_so_does_a_split_that_begins_at_an_inner_node),
 		cmocka_unit_test(t13_with_one_bucket_less_it_waits_before_it_takes_any),
+		cmocka_unit_test(a_miss_does_not_wait_for_buckets_of_the_index),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
