@@ -36,7 +36,7 @@ struct pass {
 	struct swap swap;
 	char *buf;		 /* BUF_SECTORS */
 	uint32_t buf_used;
-	unsigned nr;
+	unsigned nr, max_moves;
 	struct move moves[MOVES];
 };
 
@@ -117,7 +117,7 @@ static bool wanted(const struct pass *p, const struct bkey *k)
 
 static bool batch_full(const struct pass *p)
 {
-	return p->nr == MOVES || p->buf_used + max(p->c->g.block_sectors, (uint32_t)PAGE_SECTORS) > BUF_SECTORS;
+	return p->nr == p->max_moves || p->buf_used + max(p->c->g.block_sectors, (uint32_t)PAGE_SECTORS) > BUF_SECTORS;
 }
 
 static void read_done(struct bio *bio)
@@ -295,10 +295,15 @@ static bool has_volumes(const struct cset *c)
 	return false;
 }
 
-/* Nodes that swaps split must not have to wait for buckets that only we can make free. */
-static bool btree_has_reserve(const struct cset *c)
+/*
+ * Nodes that swaps split must not have to wait for buckets that only we can make free. The last swap of a batch must still find what it asks for
+ * when all before it have split their whole paths.
+ */
+static unsigned moves_max(const struct cset *c)
 {
-	return bucket_alloc_available(c, RESERVE_BTREE) >= min(btree_reserve_need(c), c->alloc.free[RESERVE_BTREE].cap);
+	uint32_t have = bucket_alloc_available(c, RESERVE_BTREE), need = min(btree_reserve_need(c), c->alloc.free[RESERVE_BTREE].cap);
+
+	return have < need ? 0 : min(1 + (have - need) / (c->btree.root->level + 2u), (uint32_t)MOVES);
 }
 
 static FIBER_FN void run_pass(struct pass *p)
@@ -308,7 +313,7 @@ static FIBER_FN void run_pass(struct pass *p)
 	if (!choose(p))
 		return;
 	c->moving.nr_passes++;
-	while (!ends(c) && btree_has_reserve(c) && move_batch(p) > 0)
+	while (!ends(c) && (p->max_moves = moves_max(c)) && move_batch(p) > 0)
 		if (c->requests_in_flight && wait_queue_empty(&c->alloc.bucket_wait))
 			ignore_result(wait_queue_wait_timeout(&c->moving.work, PAUSE_NS)); /* elapsed or stopping: go on */
 	if (c->alloc.invalidate_needs_gc)

@@ -5,7 +5,12 @@
 #include "core/btree/internal.h"
 #include "tests/unit/core/test_core_rig.h"
 
+#ifndef NODE_SECTORS
 #define NODE_SECTORS 8u /* one bucket */
+#endif
+#ifndef CACHE_BUCKETS
+#define CACHE_BUCKETS 8192u
+#endif
 #ifndef DATA_SECTORS
 #define DATA_SECTORS 4096u
 #endif
@@ -50,7 +55,7 @@ static inline FIBER_FN void check_everything(struct rig *r)
 
 static inline void new_disks(struct rig *r)
 {
-	struct super_format cache = { .device_sectors = 8192 * NODE_SECTORS, .block_sectors = 1, .bucket_sectors = NODE_SECTORS,
+	struct super_format cache = { .device_sectors = CACHE_BUCKETS * NODE_SECTORS, .block_sectors = 1, .bucket_sectors = NODE_SECTORS,
 				      .uuid = { 1 }, .set_uuid = { 2 } };
 	struct super_format backing = { .backing = true, .device_sectors = 16 + DATA_SECTORS, .block_sectors = 1, .uuid = { 3 } };
 
