@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every entry of tests/mutants/list still applies: a mutant whose lines are gone proves nothing, and nobody runs them all each day. Prints TAP."""
+"""Every entry of tests/mutants/list still applies: a mutant whose lines are gone proves nothing, and nobody runs them all each day.
+
+And every invariant of behaviour.md §11 has a unit test that is named after it, i01_... to i27_..., and a mutant that a test must catch. Prints TAP.
+"""
+import glob
 import importlib.machinery
 import importlib.util
 import os
 import re
 import sys
 
+INVARIANTS = range(1, 28)
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
 
@@ -36,6 +41,22 @@ def problems_of(mutants, m):
             yield f"leaves {os.path.relpath(path, TOP)} as it is"
 
 
+def tests_named_after(number):
+    """Those that are defined and run, by file."""
+    for path in sorted(glob.glob(os.path.join(TOP, "tests", "unit", "*", "test_*.c"))):
+        text = open(path, encoding="utf-8").read()
+        for name in re.findall(rf"^static void (i{number:02}_\w+)\(void \*\*", text, re.M):
+            if len(re.findall(rf"\b{name}\b", text)) > 1:
+                yield path, name
+
+
+def missing_for(number, listed):
+    if not list(tests_named_after(number)):
+        yield f"I-{number}: no unit test is named i{number:02}_..."
+    if not any(m.invariant == f"I-{number}" and not m.redundant for m in listed):
+        yield f"I-{number}: tests/mutants/list has no mutant of it that a test must catch"
+
+
 def main():
     mutants = mutants_module()
     listed = mutants.parse(os.path.join(TOP, "tests", "mutants", "list"))
@@ -46,7 +67,12 @@ def main():
         print("not ok - tests/mutants/list: " + p)
     if not problems:
         print(f"ok - tests/mutants/list: {len(listed)} mutants apply")
-    return bool(problems) or not listed
+    missing = [text for number in INVARIANTS for text in missing_for(number, listed)]
+    for text in missing:
+        print("not ok - " + text)
+    if not missing:
+        print(f"ok - each of {len(INVARIANTS)} invariants has a unit test and a mutant")
+    return bool(problems or missing) or not listed
 
 
 sys.exit(main())
