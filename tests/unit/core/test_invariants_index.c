@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* behaviour.md §11, what keeps the index, the buckets and the states in step when the power goes: see test_cuts.h. */
+#include "core/btree/internal.h"
 #include "tests/unit/core/test_cuts.h"
 
 static void step(struct world *w, enum step op) { step_perform(w, op); }
@@ -85,6 +86,66 @@ static void split_leaves(struct world *w)
 static void i05_children_are_durable_before_their_parents_and_roots_before_their_entries(void **state)
 {
 	assert_true(cuts_run(&(struct cuts){ .options = spread, .body = split_leaves, .when = near_restructure }) > 20);
+}
+
+/* --- I-6 ------------------------------------------------------------------------------------------------------------------- */
+
+static void replace_leaf(struct world *w, uint64_t sector)
+{
+	struct cset *c = world_cset(w);
+	struct bdev *d = world_bdev(w, 0);
+	struct bpos pos = bpos(d->inode, d->data_offset + sector);
+	struct bnode *n;
+	uint64_t ptr;
+
+	if (btree_leaf(c, pos, &n) < 0 || n == c->btree.root) {
+		world_fail(w, "no leaf below a parent");
+		return;
+	}
+	ptr = n->key.k.ptr[0];
+	if (btree_rewrite(c, pos, 0, true) < 0 || !ptr_stale(c, ptr))
+		world_fail(w, "the pointer to a leaf that was replaced is valid");
+}
+
+static void replace_leaves(struct world *w)
+{
+	steps_prepare(w);
+	for (unsigned i = 0; !world_cset(w)->btree.root->level && i < SPREAD_SECTORS && !world_failed(w); i++)
+		steps_write(w, i * 149u % SPREAD_SECTORS, 1, STEPS_PLAIN);
+	cuts_begin();
+	replace_leaf(w, 0);
+	replace_leaf(w, SPREAD_SECTORS - 1);
+	cuts_end(w);
+}
+
+static int one_child_for_each_range(void *ctx, struct bnode *n)
+{
+	struct world *w = ctx;
+	struct bkeys_iter it;
+	const struct bkey *k, *last = NULL;
+
+	if (!n->level)
+		return 0;
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it))) {
+		if (node_ptr_bad(n->c, k))
+			continue;
+		if (last && !bpos_cmp(bkey_pos(k), bkey_pos(last)))
+			world_fail(w, "two valid nodes end at sector %llu", (unsigned long long)bkey_offset(k));
+		last = k;
+	}
+	return 0;
+}
+
+static void check_children(struct world *w)
+{
+	if (btree_for_each_node(world_cset(w), one_child_for_each_range, w) < 0)
+		world_fail(w, "cannot walk the index");
+}
+
+static void i06_a_node_is_not_valid_once_its_replacement_is(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .options = spread, .body = replace_leaves, .check = check_children }) > 20);
 }
 
 /* --- I-9, I-10, I-11: states ----------------------------------------------------------------------------------------------- */
@@ -183,6 +244,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(i03_buckets_emptied_before_a_power_cut_lead_to_nothing_else),
 		cmocka_unit_test(i05_children_are_durable_before_their_parents_and_roots_before_their_entries),
+		cmocka_unit_test(i06_a_node_is_not_valid_once_its_replacement_is),
 		cmocka_unit_test(i09_no_dirty_key_becomes_clean_before_the_backing_flush),
 		cmocka_unit_test(i10_a_device_that_says_it_is_clean_holds_everything),
 		cmocka_unit_test(i11_a_dirty_device_runs_with_its_data_or_not_at_all),
