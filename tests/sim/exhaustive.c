@@ -11,6 +11,7 @@
  * The schedule is that of one seed. What chance does better (many clients, large worlds, other schedules) is for `sim`.
  */
 #include "core/admin/log.h"
+#include "tests/sim/fork.h"
 #include "tests/sim/steps.h"
 #include <getopt.h>
 #include <signal.h>
@@ -102,12 +103,8 @@ static _Noreturn void give_up(struct world *w)
 
 /* --- processes ------------------------------------------------------------------------------------------------------ */
 
-static pid_t fork_child(void)
+static pid_t started(pid_t pid)
 {
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
 	if (pid < 0) {
 		report("cannot fork");
 		_exit(1);
@@ -204,7 +201,7 @@ static bool cut_here(struct world *w)
 			continue;
 		outcome = n + 1;
 		recovers = true;
-		pid = fork_child();
+		pid = started(fork_world());
 		if (!pid) {
 			cutting = false;
 			thorough = n + 1 == ARRAY_SIZE(ends) + o.subsets;
@@ -261,7 +258,7 @@ static enum step fork_next(struct world *w)
 		}
 		is_beside = work_beside();
 		path[depth++] = op;
-		pid = fork_child();
+		pid = started(fork_world());
 		if (!pid) {
 			COUNT(sequences);
 			return op;
@@ -342,8 +339,10 @@ static _Noreturn void live(struct world *w)
 static void live_in_child(const struct world_options *options)
 {
 	struct world *w;
-	pid_t pid = fork_child();
+	pid_t pid;
 
+	fflush(NULL);
+	pid = started(fork());
 	if (pid) {
 		wait_for(pid, "first start");
 		return;

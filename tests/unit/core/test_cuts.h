@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "core/admin/log.h"
 #include "core/engine/fiber.h"
+#include "tests/sim/fork.h"
 #include "tests/sim/steps.h"
 #include "tests/unit/core/fail.h"
 #include "tests/unit/core/unit.h"
@@ -71,8 +72,7 @@ static inline bool cuts_fork(struct world *w)
 			continue;
 		cuts.outcome = n;
 		cuts.nr_recoveries++;
-		fflush(NULL);
-		pid = fork();
+		pid = fork_world();
 		assert_true(pid >= 0);
 		if (!pid) {
 			cuts.cutting = false;
