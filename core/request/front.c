@@ -194,55 +194,58 @@ static int zero_in(struct bdev *d, uint64_t start, uint64_t end)
 	return r;
 }
 
-/* What lies behind the end is zero. */
-static int zero_blocks(struct bdev *d, uint64_t start, uint64_t end)
+/*
+ * The range from its beginning on, as far as one hold of it may go: whole blocks by punching, what lies before the first of them or behind the last
+ * by read-modify-write. Returns the bytes done.
+ */
+static int64_t zero_part(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
-	int r = request_begin(d, true);
+	uint64_t at_bytes = d->data_offset * SECTOR_BYTES + offset_bytes, end;
+	struct span s = span_of(d, offset_bytes, len_bytes);
+	bool blocks = s.inner_start < s.inner_end;
+	enum io_path path;
+	int r;
 
-	if (r < 0)
-		return r;
-	end = min(end, d->data_offset + d->nr_sectors);
-	if (start < end)
-		r = zero_in(d, start, end);
-	request_end(d);
-	return r;
+	if (blocks && !s.skip_bytes) {
+		end = min(s.inner_end, round_up_u64(s.inner_start + 1, REQUEST_ZERO_SECTORS)); /* whole blocks, whatever a block is */
+		r = zero_in(d, s.inner_start, end);
+		return r < 0 ? r : (int64_t)((end - s.inner_start) * SECTOR_BYTES);
+	}
+	if (blocks)
+		len_bytes = s.inner_start * SECTOR_BYTES - at_bytes;
+	r = write_in(d, NULL, len_bytes, offset_bytes, &NOBODY, &path);
+	return r < 0 ? r : (int64_t)len_bytes;
 }
 
-static int zero_edge(struct bdev *d, size_t len_bytes, uint64_t offset_bytes)
+/* One part as a request of its own. 0: there is nothing before the end; what lies behind it is zero. */
+static int64_t zero_some(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
-	int r = request_begin(d, true);
-	enum io_path path;
+	int64_t n = request_begin(d, true);
 
-	if (r < 0)
-		return r;
-	len_bytes = (size_t)bytes_on_device(d, offset_bytes, len_bytes);
+	if (n < 0)
+		return n;
+	len_bytes = bytes_on_device(d, offset_bytes, len_bytes);
 	if (len_bytes)
-		r = write_in(d, NULL, len_bytes, offset_bytes, &NOBODY, &path);
+		n = zero_part(d, offset_bytes, len_bytes);
 	request_end(d);
-	return r;
+	return n;
 }
 
 /*
- * Edges by read-modify-write, the blocks between by punching, in pieces so that no writer waits for a whole device. Each part is a request of
- * its own; zeros have no order among themselves.
+ * In parts, so that no writer waits for a whole device; zeros have no order among themselves. Between two of them the device may get other blocks,
+ * with a cache, or another size: each part looks for itself.
  */
 static int zero_bytes(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
 {
-	uint64_t base = d->data_offset * SECTOR_BYTES, end_bytes = offset_bytes + len_bytes, from, to;
-	struct span s = span_of(d, offset_bytes, len_bytes);
-	int r = 0;
+	while (len_bytes) {
+		int64_t n = zero_some(d, offset_bytes, len_bytes);
 
-	if (s.inner_start >= s.inner_end)
-		return zero_edge(d, (size_t)len_bytes, offset_bytes);
-	from = s.inner_start * SECTOR_BYTES - base;
-	to = s.inner_end * SECTOR_BYTES - base;
-	if (offset_bytes < from)
-		r = zero_edge(d, (size_t)(from - offset_bytes), offset_bytes);
-	for (uint64_t at = s.inner_start; !r && at < s.inner_end; at += REQUEST_ZERO_SECTORS)
-		r = zero_blocks(d, at, min(at + REQUEST_ZERO_SECTORS, s.inner_end));
-	if (!r && to < end_bytes)
-		r = zero_edge(d, (size_t)(end_bytes - to), to);
-	return r;
+		if (n <= 0)
+			return (int)n;
+		offset_bytes += (uint64_t)n;
+		len_bytes -= (uint64_t)n;
+	}
+	return 0;
 }
 
 int bcf_zero(struct bdev *d, uint64_t offset_bytes, uint64_t len_bytes)
