@@ -106,6 +106,8 @@ static void adopt_and_mark(struct check *ck, struct bnode *n)
 		if (!n->level && extent_live(ck->c, k))
 			slots_count(ck->c, k);
 	}
+	if (n->level)
+		gc_hold_back_markers(ck->c, n);
 }
 
 static int check_visit(void *ctx, struct bnode *n)

@@ -74,6 +74,21 @@ uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k)
 	return stale;
 }
 
+void gc_hold_back_markers(struct cset *c, struct bnode *n)
+{
+	struct bkeys_iter it;
+	struct bkey *k;
+
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it)) && bkey_is_zero_pos(k)) {
+		struct bucket *b = ptr_bucket(c, k->ptr[0]);
+		uint8_t stale = min(ptr_stale(c, k->ptr[0]), (uint8_t)(BUCKET_GC_GEN_MAX - 1));
+
+		if (stale > (uint8_t)(b->gen - b->last_gc))
+			b->last_gc = (uint8_t)(b->gen - stale);
+	}
+}
+
 static void mark_metadata(struct cset *c, uint64_t b)
 {
 	struct bucket *k = cset_bucket(c, b);
@@ -202,25 +217,6 @@ static bool worth_rewriting(const struct cset *c, const struct found *f)
 	return c->gc.always_rewrite || f->stale > GC_STALE_REWRITE || (f->keys > 8 && f->dead > f->keys / 2);
 }
 
-/*
- * R7.3: n stays as it is, and with it freed markers that grow old while their buckets are reused. Before one could look newer than its bucket, last_gc
- * holds the bucket back: it is not invalidated again until the marker is gone.
- */
-static void hold_back_markers(struct cset *c, struct bnode *n)
-{
-	struct bkeys_iter it;
-	struct bkey *k;
-
-	bkeys_iter_init_all(&it, &n->keys);
-	while ((k = bkeys_iter_next(&it)) && bkey_is_zero_pos(k)) {
-		struct bucket *b = ptr_bucket(c, k->ptr[0]);
-		uint8_t stale = min(ptr_stale(c, k->ptr[0]), (uint8_t)(BUCKET_GC_GEN_MAX - 1));
-
-		if (stale > (uint8_t)(b->gen - b->last_gc))
-			b->last_gc = (uint8_t)(b->gen - stale);
-	}
-}
-
 /* The nodes last seen at one level, for coalescing. */
 struct trail {
 	unsigned nr;
@@ -328,7 +324,7 @@ static int visit(void *ctx, struct bnode *n)
 	if (r < 0 && r != -EAGAIN) /* no bucket to spare: marks are complete all the same */
 		return r;
 	if (level && !n->dead)
-		hold_back_markers(c, n);
+		gc_hold_back_markers(c, n);
 	trail_push(&w->trail[level], bound, f.live_words);
 	r = coalesce_behind(w, level);
 	if (r < 0)

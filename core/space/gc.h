@@ -37,6 +37,7 @@
 #include "core/engine/sync.h"
 struct cset;
 struct bkey;
+struct bnode;
 
 struct gc_stats {
 	uint64_t nodes, keys, key_bytes, data_sectors, dead_keys;
@@ -70,5 +71,10 @@ void gc_writeback_ended(struct cset *c);
 void gc_account(struct cset *c, uint32_t nr_sectors);
 /* Mark one key's buckets (§7.2); level of the node that holds it. Returns the key's staleness. Raises a set error on contradictions. */
 uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k);
+/*
+ * R7.3: the interior node n stays as it is, and with it freed markers that grow old while their buckets are reused. Before one could look newer than
+ * its bucket, last_gc holds the bucket back: it is not invalidated again until the marker is gone. At start, too: a life may end before its first gc.
+ */
+void gc_hold_back_markers(struct cset *c, struct bnode *n);
 /* Marks that no key gives: journal, prio, uuid buckets, keys being written back; then recount (§7.6). */
 FIBER_FN void gc_finish(struct cset *c);

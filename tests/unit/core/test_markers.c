@@ -112,11 +112,12 @@ static void keep_marker(struct rig *r)
 static void r7_3_a_marker_that_stays_holds_back_its_bucket(void **state) { live_once(1, keep_marker); }
 
 /* The next bucket that data is written to is b. */
-static void hand_out(struct rig *r, uint32_t b)
+static FIBER_FN void hand_out(struct rig *r, uint32_t b)
 {
 	struct bucket_fifo *f = &r->c->alloc.free[RESERVE_NONE];
 
-	assert_true(f->nr);
+	while (!f->nr)
+		fiber_sleep_ns(NS_PER_MS);
 	bucket_unpin(cset_bucket(r->c, f->slots[f->head]));
 	f->slots[f->head] = b;
 }
@@ -135,10 +136,20 @@ static FIBER_FN bool is_in(struct rig *r, unsigned sector, uint32_t b)
 	return geometry_bucket(&r->c->g, ptr_sector(ptr)) == b;
 }
 
+static FIBER_FN void write_into(struct rig *r, uint32_t b)
+{
+	unsigned sector = 100;
+
+	hand_out(r, b);
+	do
+		put(r, sector, 2);
+	while (!is_in(r, sector, b) && sector++ < 120);
+	assert_true(sector < 120);
+}
+
 static void write_into_marked_bucket(struct rig *r)
 {
 	uint32_t b = bucket_with_marker(r);
-	unsigned sector = 100;
 
 	fmutex_lock(&r->c->btree.structure);
 	for (unsigned round = 0; round < 2; round++) {
@@ -146,11 +157,7 @@ static void write_into_marked_bucket(struct rig *r)
 		reuse(r, b);
 	}
 	collect(r);
-	hand_out(r, b);
-	do
-		put(r, sector, 2);
-	while (!is_in(r, sector, b) && sector++ < 120);
-	assert_true(sector < 120);
+	write_into(r, b);
 	assert_true(marker_is_there(r));
 	fmutex_unlock(&r->c->btree.structure);
 }
@@ -158,10 +165,48 @@ static void write_into_marked_bucket(struct rig *r)
 /* Recovery believes in the newer of gen and marker. */
 static void r7_3_data_in_a_bucket_with_an_old_marker_is_there_after_the_next_start(void **state) { live_twice(2, write_into_marked_bucket); }
 
+static uint32_t marked;
+
+static void leave_a_marker(struct rig *r)
+{
+	marked = bucket_with_marker(r);
+	fmutex_lock(&r->c->btree.structure);
+	reuse(r, marked);
+	bucket_unpin(cset_bucket(r->c, marked)); /* its last owner has gone, too */
+	gc_stop(r->c);				 /* or it would clean up */
+	fmutex_unlock(&r->c->btree.structure);
+}
+
+/* Before there was any gc, if it is not held back, and nobody else has got it. */
+static void write_into_bucket_of_before(struct rig *r)
+{
+	struct bucket *k = cset_bucket(r->c, marked);
+
+	fmutex_lock(&r->c->btree.structure);
+	bucket_pin(k);
+	if (reuse(r, marked))
+		write_into(r, marked);
+	else
+		bucket_unpin(k);
+	fmutex_unlock(&r->c->btree.structure);
+}
+
+static void r7_3_a_marker_of_an_earlier_life_holds_back_its_bucket_from_the_start(void **state)
+{
+	struct rig r = { 0 };
+
+	new_disks(&r);
+	live(&r, 3, leave_a_marker);
+	live(&r, 4, write_into_bucket_of_before);
+	live(&r, 5, check_everything);
+	free_disks(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(r7_3_a_marker_that_stays_holds_back_its_bucket),
+		cmocka_unit_test(r7_3_a_marker_of_an_earlier_life_holds_back_its_bucket_from_the_start),
 		cmocka_unit_test(r7_3_data_in_a_bucket_with_an_old_marker_is_there_after_the_next_start),
 	};
 
