@@ -97,14 +97,18 @@ int slot_forget(struct cset *c, uint32_t slot, bool discard, struct printbuf *wh
 
 /* --- readopt ------------------------------------------------------------------------------------------------------------- */
 
+static int nobody_has_it_open(const struct bdev *d, struct printbuf *why)
+{
+	if (!d->opens)
+		return 0;
+	pr(why, "%s is open (%u times), and its contents would change under its users: close it first", d->name, d->opens);
+	return -EBUSY;
+}
+
 static int device_fits(const struct bdev *d, const struct cset *c, struct printbuf *why)
 {
 	if (d->set || d->detaching) {
 		pr(why, "'%s' is attached: detach it first", d->backing->path);
-		return -EBUSY;
-	}
-	if (d->opens) {
-		pr(why, "%s is open (%u times), and its contents would change under its users: close it first", d->name, d->opens);
 		return -EBUSY;
 	}
 	if (bdev_state(d) == BDEV_STATE_CLEAN) {
@@ -173,15 +177,19 @@ static int take_over(struct bdev *d, struct cset *c, uint32_t slot)
 	return uuid_table_write(c);
 }
 
-/* No request gets between the purge and the attach: what it wrote past the cache would be hidden, and that is not what its user was told. */
+/*
+ * The device is quiet. No request gets between the purge and the attach: what it wrote past the cache would be hidden, and that is not what its user was
+ * told.
+ */
 static int take_over_and_attach(struct bdev *d, struct cset *c, uint32_t slot, struct printbuf *why)
 {
 	enum bdev_state state = bdev_state(d);
 	uint8_t set_uuid[16];
 	int r;
 
+	log_warn("cache set %s: '%s' takes back the dirty data in slot %u (%llu bytes)", c->uuid_text, d->backing->path, slot,
+		 (unsigned long long)slot_dirty_sectors(c, slot) * SECTOR_BYTES);
 	memcpy(set_uuid, d->super->set_uuid, 16);
-	bdev_quiesce(d);
 	r = take_over(d, c, slot);
 	bdev_unquiesce(d);
 	if (!r)
@@ -198,12 +206,17 @@ int bdev_readopt(struct bdev *d, struct cset *c, uint32_t slot, struct printbuf 
 	if (!r)
 		r = device_fits(d, c, why);
 	if (!r)
+		r = nobody_has_it_open(d, why);
+	if (!r)
 		r = slot_fits(d, c, slot, why);
 	if (!r)
 		r = bdev_keys_fit(d, c, slot, why);
 	if (r < 0)
 		return r;
-	log_warn("cache set %s: '%s' takes back the dirty data in slot %u (%llu bytes)", c->uuid_text, d->backing->path, slot,
-		 (unsigned long long)slot_dirty_sectors(c, slot) * SECTOR_BYTES);
-	return take_over_and_attach(d, c, slot, why);
+	bdev_quiesce(d);
+	r = nobody_has_it_open(d, why); /* nor since then; who opens it from now on sees nothing before the attach */
+	if (!r)
+		return take_over_and_attach(d, c, slot, why);
+	bdev_unquiesce(d);
+	return r;
 }

@@ -295,6 +295,46 @@ static void a_device_takes_back_its_dirty_data_and_no_outdated_clean_data(void *
 	rig_run(5, CACHE_MODE_WRITEBACK, take_back);
 }
 
+struct readopt {
+	struct rig *r;
+	uint32_t slot;
+	int result;
+};
+
+static FIBER_FN void readopt(void *arg)
+{
+	struct readopt *o = arg;
+
+	o->result = dev_ctl(o->r, "readopt", "%u", o->slot);
+}
+
+/* Somebody opens the device while the slot is looked at. */
+static void opened_meanwhile(struct rig *r)
+{
+	struct readopt o = { .r = r, .slot = run_without_cache(r) };
+	struct fiber *f;
+
+	detach(r);
+	fmutex_lock(&r->c->purge.lock);
+	f = fiber_spawn("readopt", readopt, &o);
+	fiber_sleep_ns(NS_PER_S);
+	assert_int_equal(bcf_dev_open(r->d), 0);
+	assert_int_equal(rig_read(r, 0, 8), 0);
+	fmutex_unlock(&r->c->purge.lock);
+	fiber_join(f);
+	assert_int_equal(o.result, -EBUSY);
+	says(r, "is open");
+	assert_int_equal(rig_write(r, 0, 8, 'u'), 8);
+	assert_int_equal(rig_read(r, 0, 8), 'u');
+	assert_int_equal(bdev_state(r->d), BDEV_STATE_NONE);
+	bcf_dev_close(r->d);
+	readopt(&o);
+	assert_int_equal(o.result, 0);
+	assert_int_equal(rig_read(r, 0, 8), 'd');
+}
+
+static void a_device_opened_during_a_readopt_keeps_its_contents(void **state) { rig_run(10, CACHE_MODE_WRITEBACK, opened_meanwhile); }
+
 /* It was run without the cache, and has not been attached since: the slot still has its name. */
 static void take_back_known(struct rig *r)
 {
@@ -501,6 +541,7 @@ int main(void)
 		cmocka_unit_test(what_was_left_behind_by_running_without_cache_can_be_forgotten),
 		cmocka_unit_test(volumes_are_not_forgotten_unless_they_cannot_be_started),
 		cmocka_unit_test(a_device_takes_back_its_dirty_data_and_no_outdated_clean_data),
+		cmocka_unit_test(a_device_opened_during_a_readopt_keeps_its_contents),
 		cmocka_unit_test(a_slot_that_still_has_the_devices_uuid_can_be_taken_back),
 		cmocka_unit_test(a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated),
 		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
