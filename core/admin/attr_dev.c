@@ -311,7 +311,20 @@ static int store_cache_mode(const struct attr_object *o, const struct attr_value
 
 static int store_io_disable(const struct attr_object *o, const struct attr_value *v, struct printbuf *why)
 {
-	o->d->io_disable = v->number;
+	struct bdev *d = o->d;
+	int r = 0;
+
+	if (!v->number && d->names_set) {
+		bdev_hold(d);
+		r = bdev_write_super(d);
+		bdev_release(d);
+	}
+	if (r < 0) {
+		pr(why, "the superblock of '%s' still names a cache set that it has left, and cannot be written: %s", d->backing->path, strerror(-r));
+		return r;
+	}
+	d->io_disable = v->number;
+	d->names_set &= d->io_disable;
 	return 0;
 }
 

@@ -213,11 +213,10 @@ static int leave_on_disk(struct bdev *d, struct cset *c)
 {
 	int r = bdev_set_state(d, BDEV_STATE_CLEAN);
 
-	if (r < 0)
-		return r;
-	memset(d->super->set_uuid, 0, 16);
+	memset(d->super->set_uuid, 0, 16); /* in any case: whoever writes it next must not renew the claim */
 	super_set_state(d->super, BDEV_STATE_NONE);
-	r = bdev_write_super(d);
+	if (!r)
+		r = bdev_write_super(d);
 	if (r < 0)
 		return r;
 	slot_invalidate(c, d->inode, false);
@@ -237,7 +236,7 @@ void bdev_detach_finish(struct bdev *d)
 	range_acquire(&d->ranges, &all, 0, UINT64_MAX); /* a swap that goes on would meet the purge of the slot */
 	r = leave_on_disk(d, c);
 	if (r < 0) { /* on disk it still belongs to the set: old copies would hide what is written past the cache */
-		d->io_disable = true;
+		d->io_disable = d->names_set = true;
 		snprintf(d->error, sizeof(d->error), "its superblock could not be written when it was detached: %s", strerror(-r));
 		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
 	}

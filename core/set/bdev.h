@@ -43,6 +43,7 @@ struct bdev {
 	uint64_t nr_sectors;	  /* exported size */
 	bool running;		  /* has a data file */
 	bool detaching, closing, io_disable;
+	bool names_set;		  /* detached, but its superblock on disk may still name the set, whose old copies would hide what is written now */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
 	unsigned holds;		  /* control operations in progress: keep the object, but not its relation to a set */

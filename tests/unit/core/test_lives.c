@@ -129,6 +129,30 @@ static void detach_with_a_bad_superblock(struct world *w, void *ctx)
 		world_fail(w, "writes past a cache that the superblock still names");
 }
 
+static void enable_after_a_bad_superblock(struct world *w, void *ctx)
+{
+	struct bdev *d = world_bdev(w, 0);
+
+	set(w, "%s/cache_mode", "writethrough");
+	set(w, "%s/sequential_cutoff", "0");
+	fiber_sleep_ns(NS_PER_S); /* there are free buckets */
+	write_page(w, d, 1);
+	if (!world_cset(w)->data_sectors_written)
+		world_fail(w, "not cached");
+	super_writes(w, 0, -EIO);
+	detach_and_wait(w, d);
+	w->detached[0] = true;
+	if (world_ctl(w, 0, "%s/io_disable", "0") != -EIO)
+		world_fail(w, "enabled, and the superblock still names the cache");
+	super_writes(w, 0, 0);
+	set(w, "%s/io_disable", "0");
+	write_page(w, d, 2);
+	if (bcf_flush(d))
+		world_fail(w, "no flush");
+}
+
+static void see_second(struct world *w, void *ctx) { expect_page(w, world_bdev(w, 0), 2); }
+
 static FIBER_FN bool says_no_cache(struct world *w, struct bdev *d)
 {
 	char path[BCF_CTL_PATH_BYTES], text[64] = "";
@@ -159,6 +183,20 @@ static void a_device_that_says_no_cache_can_be_attached(void **state)
 static void a_device_that_cannot_say_it_is_detached_is_disabled(void **state)
 {
 	run(detach_with_a_bad_superblock);
+}
+
+static void a_device_is_enabled_when_its_superblock_says_that_it_is_detached(void **state)
+{
+	struct world *w = make_world();
+
+	for (unsigned life = 0; life < 2; life++) {
+		enum world_end end = world_boot(w, life ? see_second : enable_after_a_bad_superblock, NULL);
+
+		if (*w->failure)
+			fail_msg("life %u: %s", life, w->failure);
+		assert_int_equal(end, WORLD_STOPPED);
+	}
+	world_free(w);
 }
 
 /* --- states -------------------------------------------------------------------------------------------------------------- */
@@ -276,6 +314,7 @@ int main(void)
 		cmocka_unit_test(a_write_during_the_clean_mark_survives_a_detach),
 		cmocka_unit_test(a_device_that_says_no_cache_can_be_attached),
 		cmocka_unit_test(a_device_that_cannot_say_it_is_detached_is_disabled),
+		cmocka_unit_test(a_device_is_enabled_when_its_superblock_says_that_it_is_detached),
 		cmocka_unit_test(a_state_that_could_not_be_written_is_written_by_the_next_try),
 		cmocka_unit_test(a_journal_bucket_that_reads_differently_a_second_time_is_refused),
 		cmocka_unit_test(a_device_stopped_while_it_is_attached_leaves_nothing_behind),
