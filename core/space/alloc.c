@@ -247,7 +247,7 @@ int bucket_alloc(struct cset *c, enum reserve r, uint32_t *ret_bucket)
 	k->reclaimable_in_gc = k->move = false;
 	if (a->avail_buckets)
 		a->avail_buckets--;
-	if (b < a->recounted_below)
+	if (b < a->recounted_below && a->nr_recounted) /* it may have been pinned by its last user when it was looked at */
 		a->nr_recounted--;
 	gc_note_in_use(c);
 	*ret_bucket = b;

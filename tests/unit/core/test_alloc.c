@@ -366,6 +366,21 @@ static void body_counting(struct rig *r)
 	assert_int_equal(nr_available(r), available);
 }
 
+/* A recount passed a bucket while its last user still had it: what is handed out then was not counted. */
+static void body_uncounted(struct rig *r)
+{
+	struct alloc *a = &r->c->alloc;
+	uint32_t b;
+
+	a->recounted_below = r->c->g.nr_buckets;
+	a->nr_recounted = 0;
+	assert_int_equal(bucket_alloc(r->c, RESERVE_NONE, &b), 0);
+	assert_int_equal(a->nr_recounted, 0);
+	a->recounted_below = 0;
+	bucket_unpin(cset_bucket(r->c, b));
+	bucket_free(r->c, b);
+}
+
 /* A hostile journal may have keys in a bucket that the tree uses: such a node goes away, and its bucket waits for gc. */
 static void body_free_pinned(struct rig *r)
 {
@@ -609,6 +624,7 @@ static void r3_5_the_image_of_gens_is_of_one_moment(void **state) { RUN(body_sna
 static void a_full_cache_that_rests_does_not_run_gc(void **state) { RUN(body_full_and_idle); }
 static void freelist_percent_keeps_that_much_free(void **state) { RUN(body_freelist); }
 static void prio_writes_leave_the_count_of_available_buckets_alone(void **state) { RUN(body_counting); }
+static void the_count_of_available_buckets_does_not_fall_below_zero(void **state) { RUN(body_uncounted); }
 static void a_bucket_that_is_pinned_is_not_freed(void **state) { RUN(body_free_pinned); }
 static void a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve(void **state) { RUN(body_recycle_pinned); }
 static void changed_priorities_are_saved_when_the_set_rests(void **state) { RUN(body_periodic); }
@@ -633,6 +649,7 @@ int main(void)
 		TEST(a_full_cache_that_rests_does_not_run_gc),
 		TEST(freelist_percent_keeps_that_much_free),
 		TEST(prio_writes_leave_the_count_of_available_buckets_alone),
+		TEST(the_count_of_available_buckets_does_not_fall_below_zero),
 		TEST(a_bucket_that_is_pinned_is_not_freed),
 		TEST(a_pin_on_the_old_prio_chain_is_not_taken_for_that_of_the_reserve),
 		TEST(changed_priorities_are_saved_when_the_set_rests),
