@@ -80,6 +80,12 @@ static void fill_free(struct fill *f)
 	free(f);
 }
 
+/*
+ * What was read may be a write that is not durable: of before strict write-through was switched on, or of a process before us that died in it. The copy
+ * must not outlive it (R2.6).
+ */
+static bool fill_is_durable(struct bdev *d) { return !d->strict_writethrough || !request_backing_flush(d); }
+
 /* Waits for disks and the btree; holds a count of the device. Failing is as good as not filling. */
 static void fill_main(void *arg)
 {
@@ -90,7 +96,7 @@ static void fill_main(void *arg)
 		.d = d, .kind = INSERT_FILL, .start = f->start, .end = f->end, .data = f->data, .stream = f->stream, .replace = &f->check.k,
 	};
 
-	if (!d->closing && c->state != CSET_STOPPING && !c->io_disable) {
+	if (!d->closing && c->state != CSET_STOPPING && !c->io_disable && fill_is_durable(d)) {
 		if (insert_data(&op) < 0) {
 			/* a set error, raised where it happened; the data is on backing */
 		}
