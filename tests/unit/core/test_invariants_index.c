@@ -174,6 +174,40 @@ static void i09_no_dirty_key_becomes_clean_before_the_backing_flush(void **state
 	assert_true(cuts_run(&(struct cuts){ .body = clean_in_all_ways }) > 50);
 }
 
+/*
+ * Over clean copies that last, as the backing device does. What writeback puts there of data whose keys the power takes would make the two differ for
+ * good: the old copy is back, and clean (batch_copy()).
+ */
+static void write_back_over_clean(struct world *w)
+{
+	steps_prepare(w);
+	set(w, "%s/cache_mode", "writethrough");
+	steps_write(w, 0, STEPS_SECTORS, STEPS_PLAIN);
+	step(w, STEP_FLUSH);
+	set(w, "%s/cache_mode", "writeback");
+	world_cset(w)->journal.delay_ms = UINT16_MAX; /* entries are written for those who ask */
+	cuts_begin();
+	for (unsigned round = 0; round < 2; round++) {
+		step(w, STEP_WRITE);
+		step(w, STEP_OVERWRITE);
+		step(w, STEP_WRITEBACK);
+	}
+	cuts_end(w);
+}
+
+/* Single sectors: a read is compared (R2.3) when all of it is clean. */
+static void clean_copies_are_as_on_backing(struct world *w)
+{
+	world_bdev(w, 0)->verify = true;
+	for (uint64_t at = 0; at < STEPS_SECTORS && !world_failed(w); at++)
+		steps_read(w, at, 1);
+}
+
+static void i09_no_clean_copy_differs_from_backing_after_a_cut_writeback(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = write_back_over_clean, .check = clean_copies_are_as_on_backing }) > 50);
+}
+
 /* world_boot() asks after each cut: a device that calls itself clean, or alone, holds everything. */
 static void dirty_and_clean_again(struct world *w)
 {
@@ -246,6 +280,7 @@ int main(void)
 		cmocka_unit_test(i05_children_are_durable_before_their_parents_and_roots_before_their_entries),
 		cmocka_unit_test(i06_a_node_is_not_valid_once_its_replacement_is),
 		cmocka_unit_test(i09_no_dirty_key_becomes_clean_before_the_backing_flush),
+		cmocka_unit_test(i09_no_clean_copy_differs_from_backing_after_a_cut_writeback),
 		cmocka_unit_test(i10_a_device_that_says_it_is_clean_holds_everything),
 		cmocka_unit_test(i11_a_dirty_device_runs_with_its_data_or_not_at_all),
 		cmocka_unit_test(i18_gc_and_reuse_leave_dirty_data_alone),
