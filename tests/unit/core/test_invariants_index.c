@@ -148,7 +148,7 @@ static void i06_a_node_is_not_valid_once_its_replacement_is(void **state)
 	assert_true(cuts_run(&(struct cuts){ .options = spread, .body = replace_leaves, .check = check_children }) > 20);
 }
 
-/* --- I-9, I-10, I-11: states ----------------------------------------------------------------------------------------------- */
+/* --- I-9, R2.6, I-10, I-11: states -------------------------------------------------------------------------------------- */
 
 static void clean_in_all_ways(struct world *w)
 {
@@ -174,6 +174,69 @@ static void i09_no_dirty_key_becomes_clean_before_the_backing_flush(void **state
 	assert_true(cuts_run(&(struct cuts){ .body = clean_in_all_ways }) > 50);
 }
 
+/* Single sectors: a read is compared (R2.3) when all of it is clean. */
+static void clean_copies_are_as_on_backing(struct world *w)
+{
+	world_bdev(w, 0)->verify = true;
+	for (uint64_t at = 0; at < STEPS_SECTORS && !world_failed(w); at++)
+		steps_read(w, at, 1);
+}
+
+/* The index lasts as soon as it may, what goes to the backing device as late as it can. */
+static void hurry_index(struct world *w)
+{
+	world_cset(w)->journal.delay_ms = 0;
+	blk_sim_add_fault(w->backing[0].sim, &(struct blk_sim_fault){ .ops = BLK_SIM_ALL_OPS & ~BLK_SIM_OP(BIO_READ), .extra_ns = 5 * NS_PER_MS });
+}
+
+static void replace(struct world *w, enum cache_mode mode, enum steps_write how)
+{
+	set(w, "%s/cache_mode", cache_mode_names[mode]);
+	cuts_begin();
+	steps_write(w, 4, 4, how);
+	fiber_sleep_ns(50 * NS_PER_MS); /* and the index has it */
+	cuts_end(w);
+}
+
+/* Flushed dirty data, and what replaces a part of it. */
+static void replace_in_all_ways(struct world *w)
+{
+	steps_prepare(w);
+	hurry_index(w);
+	for (unsigned i = 0; i < 8; i++) {
+		set(w, "%s/cache_mode", "writeback");
+		steps_write(w, 0, 12, STEPS_PLAIN);
+		step(w, STEP_FLUSH);
+		replace(w, (enum cache_mode)(i / 2), i % 2 ? STEPS_ZERO : STEPS_PLAIN);
+	}
+}
+
+static void i09_dirty_data_stays_until_backing_durably_holds_what_replaces_it(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = replace_in_all_ways, .check = clean_copies_are_as_on_backing }) > 50);
+}
+
+/* Clean copies and what replaces a part of them, strictly (R2.6). */
+static void replace_strictly(struct world *w)
+{
+	static const enum cache_mode modes[] = { CACHE_MODE_WRITETHROUGH, CACHE_MODE_WRITEAROUND, CACHE_MODE_NONE };
+
+	steps_prepare(w);
+	hurry_index(w);
+	set(w, "%s/strict_writethrough", "1");
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(modes); i++) {
+		set(w, "%s/cache_mode", "writethrough");
+		steps_write(w, 0, 12, STEPS_PLAIN);
+		step(w, STEP_FLUSH);
+		replace(w, modes[i / 2], i % 2 ? STEPS_ZERO : STEPS_PLAIN);
+	}
+}
+
+static void r26_strictly_no_clean_copy_differs_from_backing_after_any_cut(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = replace_strictly, .check = clean_copies_are_as_on_backing }) > 50);
+}
+
 /*
  * Over clean copies that last, as the backing device does. What writeback puts there of data whose keys the power takes would make the two differ for
  * good: the old copy is back, and clean (batch_copy()).
@@ -193,14 +256,6 @@ static void write_back_over_clean(struct world *w)
 		step(w, STEP_WRITEBACK);
 	}
 	cuts_end(w);
-}
-
-/* Single sectors: a read is compared (R2.3) when all of it is clean. */
-static void clean_copies_are_as_on_backing(struct world *w)
-{
-	world_bdev(w, 0)->verify = true;
-	for (uint64_t at = 0; at < STEPS_SECTORS && !world_failed(w); at++)
-		steps_read(w, at, 1);
 }
 
 static void i09_no_clean_copy_differs_from_backing_after_a_cut_writeback(void **state)
@@ -280,6 +335,8 @@ int main(void)
 		cmocka_unit_test(i05_children_are_durable_before_their_parents_and_roots_before_their_entries),
 		cmocka_unit_test(i06_a_node_is_not_valid_once_its_replacement_is),
 		cmocka_unit_test(i09_no_dirty_key_becomes_clean_before_the_backing_flush),
+		cmocka_unit_test(i09_dirty_data_stays_until_backing_durably_holds_what_replaces_it),
+		cmocka_unit_test(r26_strictly_no_clean_copy_differs_from_backing_after_any_cut),
 		cmocka_unit_test(i09_no_clean_copy_differs_from_backing_after_a_cut_writeback),
 		cmocka_unit_test(i10_a_device_that_says_it_is_clean_holds_everything),
 		cmocka_unit_test(i11_a_dirty_device_runs_with_its_data_or_not_at_all),

@@ -35,6 +35,14 @@ static void writer(void *arg)
 	q->result = rig_write(q->r, q->sector, q->nr, q->fill);
 }
 
+static void zeroer(void *arg)
+{
+	struct request *q = arg;
+	int r = bcf_zero(q->r->d, q->sector * SECTOR_BYTES, q->nr * SECTOR_BYTES);
+
+	q->result = r < 0 ? r : (int64_t)q->nr;
+}
+
 static void start(struct request *q, void (*fn)(void *))
 {
 	q->fiber = fiber_spawn("request", fn, q);
@@ -145,6 +153,50 @@ static void body_miss_during_write(struct rig *r)
 	assert_int_equal(total(r, STAT_MISSES), before + 1);
 }
 
+/* New data goes past the cache, over an old copy, and is on its way to backing. */
+static void overwrite_past_the_cache(struct request *q, void (*how)(void *))
+{
+	struct rig *r = q->r;
+
+	assert_int_equal(rig_write(r, 64, 64, 'o'), 64);
+	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITEAROUND), 0);
+	slow(r->backing, WRITES | BLK_SIM_OP(BIO_ZERO), 10 * NS_PER_S);
+	start(q, how);
+}
+
+static void miss_under_overwrite(struct rig *r, void (*how)(void *), char new)
+{
+	struct request q = { .r = r, .sector = 64, .nr = 64, .fill = new };
+
+	overwrite_past_the_cache(&q, how);
+	slow(r->cache, WRITES, 20 * NS_PER_S); /* fills try when the write has ended */
+	for (unsigned i = 0; i < 8; i++) {
+		(void)rig_read(r, 64, 64); /* either version */
+		fiber_sleep_ns(NS_PER_S);
+	}
+	assert_int_equal(finish(&q), 64);
+	for (unsigned i = 0; i < 2; i++) {
+		fiber_sleep_ns(60 * NS_PER_S); /* every fill has tried; a read before that would take its placeholder away */
+		assert_int_equal(rig_read(r, 64, 64), new);
+	}
+}
+
+static void copy_under_overwrite(struct rig *r, void (*how)(void *), char new)
+{
+	struct request q = { .r = r, .sector = 64, .nr = 64, .fill = new };
+
+	overwrite_past_the_cache(&q, how);
+	assert_true(find_ptr(r, 64));
+	assert_int_equal(finish(&q), 64);
+	assert_int_equal(find_ptr(r, 64), 0);
+	assert_int_equal(rig_read(r, 64, 64), new);
+}
+
+static void body_miss_under_write(struct rig *r) { miss_under_overwrite(r, writer, 'n'); }
+static void body_miss_under_zero(struct rig *r) { miss_under_overwrite(r, zeroer, 0); }
+static void body_copy_under_write(struct rig *r) { copy_under_overwrite(r, writer, 'n'); }
+static void body_copy_under_zero(struct rig *r) { copy_under_overwrite(r, zeroer, 0); }
+
 static void body_fill_fails(struct rig *r)
 {
 	uint64_t before;
@@ -247,7 +299,7 @@ static void body_counts(struct rig *r)
 	rig_run(seed, CACHE_MODE_##mode, body)
 
 static void i13_a_read_that_loses_its_bucket_looks_again(void **state) { RUN(WRITEBACK, body_reuse); RUN(WRITETHROUGH, body_reuse); }
-static void a_fill_gives_up_while_a_write_of_its_range_is_in_flight(void **state)
+static void i12_a_fill_gives_up_while_a_write_of_its_range_is_in_flight(void **state)
 {
 	RUN(WRITETHROUGH, body_fill_during_write);
 	RUN(WRITEAROUND, body_fill_during_write);
@@ -261,7 +313,17 @@ static void i12_a_fill_never_replaces_newer_data(void **state)
 	RUN(WRITEBACK, body_late_fill_zero);
 	RUN(WRITETHROUGH, body_late_fill_zero);
 }
-static void a_miss_during_a_write_is_not_filled(void **state) { RUN(WRITEAROUND, body_miss_during_write); }
+static void i12_a_read_during_an_overwrite_leaves_nothing_old_in_the_cache(void **state)
+{
+	RUN(WRITETHROUGH, body_miss_under_write);
+	RUN(WRITETHROUGH, body_miss_under_zero);
+}
+static void i12_an_old_copy_stays_until_backing_has_the_new_data_and_no_longer(void **state)
+{
+	RUN(WRITETHROUGH, body_copy_under_write);
+	RUN(WRITETHROUGH, body_copy_under_zero);
+}
+static void i12_a_miss_during_a_write_is_not_filled(void **state) { RUN(WRITEAROUND, body_miss_during_write); }
 static void a_failed_fill_is_dropped_without_a_word(void **state) { RUN(WRITETHROUGH, body_fill_fails); }
 static void i25_writers_of_neighbouring_bytes_do_not_undo_each_other(void **state) { RUN(WRITEBACK, body_byte_writers); RUN(WRITETHROUGH, body_byte_writers); }
 static void requests_may_be_larger_than_every_table(void **state) { RUN(WRITEBACK, body_large); RUN(WRITETHROUGH, body_large); }
@@ -272,8 +334,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(i13_a_read_that_loses_its_bucket_looks_again),
 		TEST(i12_a_fill_never_replaces_newer_data),
-		TEST(a_fill_gives_up_while_a_write_of_its_range_is_in_flight),
-		TEST(a_miss_during_a_write_is_not_filled),
+		TEST(i12_a_fill_gives_up_while_a_write_of_its_range_is_in_flight),
+		TEST(i12_a_read_during_an_overwrite_leaves_nothing_old_in_the_cache),
+		TEST(i12_an_old_copy_stays_until_backing_has_the_new_data_and_no_longer),
+		TEST(i12_a_miss_during_a_write_is_not_filled),
 		TEST(a_failed_fill_is_dropped_without_a_word),
 		TEST(i25_writers_of_neighbouring_bytes_do_not_undo_each_other),
 		TEST(requests_may_be_larger_than_every_table),
