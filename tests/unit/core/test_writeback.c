@@ -232,17 +232,26 @@ static void body_flush_error(struct rig *r)
 
 static void flusher(void *arg) { assert_int_equal(writeback_flush(arg), 0); }
 
-/* A write to data that is on its way to backing stays in the cache, whatever the mode says, and is newer there in the end (I-15). */
-static void body_write_overtakes_nothing(struct rig *r)
+/* 64 sectors of 'a', dirty and flushed, are being copied to a backing device that takes its time. */
+static struct fiber *slow_writeback(struct rig *r, uint64_t extra_ns)
 {
 	struct fiber *f;
 
 	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
-	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = WRITES, .sector = 16, .nr_sectors = 64, .count = 1, .extra_ns = NS_PER_S });
+	assert_int_equal(bcf_flush(r->d), 0);
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = WRITES, .sector = 16, .nr_sectors = 64, .count = 1, .extra_ns = extra_ns });
 	f = fiber_spawn("flusher", flusher, r->d);
 	assert_non_null(f);
-	fiber_sleep_ns(100 * NS_PER_MS); /* its write of 'a' is under way now, and slow */
+	fiber_sleep_ns(100 * NS_PER_MS);
 	assert_true(keybuf_started(&wb(r)->keybuf, 16, 80));
+	return f;
+}
+
+/* A write to data that is on its way to backing stays in the cache, whatever the mode says, and is newer there in the end (I-15). */
+static void body_write_overtakes_nothing(struct rig *r)
+{
+	struct fiber *f = slow_writeback(r, NS_PER_S);
+
 	assert_int_equal(bdev_set_cache_mode(r->d, CACHE_MODE_WRITETHROUGH), 0);
 	assert_int_equal(rig_write(r, 16, 16, 'b'), 16);
 	assert_int_equal(wb(r)->dirty_sectors, 64);
@@ -253,6 +262,42 @@ static void body_write_overtakes_nothing(struct rig *r)
 	assert_int_equal(rig_backing(r, 40, 8, false), 0);
 	assert_int_equal(rig_read(r, 40, 8), 0);
 	assert_int_equal(rig_read(r, 48, 16), 'a');
+	assert_int_equal(wb(r)->dirty_sectors, 0);
+}
+
+static void late_writer(void *arg) { assert_int_equal(rig_write(arg, 0, 64, 'b'), 64); }
+
+/* What a write in flight holds is not made clean under it: its key and the clean one would reach journal and btree in any order (§2.9). */
+static void body_nothing_is_cleaned_under_a_write(struct rig *r)
+{
+	struct fiber *flush = slow_writeback(r, 2 * NS_PER_S), *write;
+
+	blk_sim_add_fault(r->cache, &(struct blk_sim_fault){ .ops = WRITES, .extra_ns = 10 * NS_PER_S });
+	write = fiber_spawn("writer", late_writer, r);
+	assert_non_null(write);
+	fiber_sleep_ns(5 * NS_PER_S);
+	assert_int_equal(rig_backing(r, 0, 64, true), 'a'); /* copied and flushed */
+	assert_false(keybuf_started(&wb(r)->keybuf, 16, 80));
+	assert_int_equal(wb(r)->dirty_sectors, 64);
+	assert_int_equal(wb(r)->keys_done, 0);
+	fiber_join(write);
+	assert_int_equal(wb(r)->dirty_sectors, 64);
+	blk_sim_clear_faults(r->cache);
+	fiber_join(flush);
+	assert_int_equal(rig_backing(r, 0, 64, true), 'b');
+	assert_int_equal(wb(r)->dirty_sectors, 0);
+}
+
+static void body_what_is_overwritten_meanwhile_stays_dirty(struct rig *r)
+{
+	struct fiber *flush = slow_writeback(r, NS_PER_S);
+
+	assert_int_equal(rig_write(r, 16, 16, 'b'), 16);
+	fiber_join(flush); /* and is copied next */
+	assert_int_equal(rig_backing(r, 0, 16, true), 'a');
+	assert_int_equal(rig_backing(r, 16, 16, true), 'b');
+	assert_int_equal(rig_backing(r, 32, 32, true), 'a');
+	assert_int_equal(rig_read(r, 16, 16), 'b');
 	assert_int_equal(wb(r)->dirty_sectors, 0);
 }
 
@@ -536,6 +581,8 @@ static void what_backing_refuses_stays_dirty(void **state) { RUN(body_backing_wr
 static void what_cannot_be_read_is_not_written(void **state) { RUN(body_cache_read_error); }
 static void i09_without_a_flush_nothing_is_clean(void **state) { RUN(body_flush_error); }
 static void i15_writes_do_not_overtake_writeback(void **state) { RUN(body_write_overtakes_nothing); }
+static void i09_nothing_is_cleaned_under_a_write(void **state) { RUN(body_nothing_is_cleaned_under_a_write); }
+static void i09_what_is_overwritten_while_it_is_copied_stays_dirty(void **state) { RUN(body_what_is_overwritten_meanwhile_stays_dirty); }
 static void detaching_writes_everything_back(void **state) { RUN(body_detach); }
 static void the_rate_is_kept(void **state) { RUN(body_rate); }
 static void DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged(void **state) { RUN(body_dirty_first); } /* R1.6 */
@@ -562,6 +609,8 @@ int main(void)
 		TEST(what_cannot_be_read_is_not_written),
 		TEST(i09_without_a_flush_nothing_is_clean),
 		TEST(i15_writes_do_not_overtake_writeback),
+		TEST(i09_nothing_is_cleaned_under_a_write),
+		TEST(i09_what_is_overwritten_while_it_is_copied_stays_dirty),
 		TEST(detaching_writes_everything_back),
 		TEST(the_rate_is_kept),
 		TEST(DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged),
