@@ -197,6 +197,40 @@ static void body_miss_under_zero(struct rig *r) { miss_under_overwrite(r, zeroer
 static void body_copy_under_write(struct rig *r) { copy_under_overwrite(r, writer, 'n'); }
 static void body_copy_under_zero(struct rig *r) { copy_under_overwrite(r, zeroer, 0); }
 
+static void attacher(void *arg)
+{
+	struct rig *r = arg;
+	char text[500] = "";
+	struct printbuf why = PRINTBUF(text);
+
+	if (bdev_attach(r->d, r->c, true, &why))
+		fail_msg("%s", text);
+}
+
+/* A write of a device without a set knows of no cache: one that is attached meanwhile would have what it overwrites. */
+static void body_attach_during_write(struct rig *r)
+{
+	struct request q = { .r = r, .sector = 64, .nr = 64, .fill = 'n' };
+	struct fiber *attach;
+
+	bdev_detach(r->d);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_null(r->d->set);
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = WRITES, .sector = 16 + 64, .nr_sectors = 64, .extra_ns = 10 * NS_PER_S });
+	start(&q, writer);
+	attach = fiber_spawn("attach", attacher, r);
+	assert_non_null(attach);
+	fiber_sleep_ns(5 * NS_PER_S);
+	assert_null(r->d->set);
+	assert_int_equal(finish(&q), 64);
+	fiber_join(attach);
+	assert_ptr_equal(r->d->set, r->c);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(rig_read(r, 64, 64), 'n');
+		rig_settle();
+	}
+}
+
 static void body_fill_fails(struct rig *r)
 {
 	uint64_t before;
@@ -323,6 +357,7 @@ static void i12_an_old_copy_stays_until_backing_has_the_new_data_and_no_longer(v
 	RUN(WRITETHROUGH, body_copy_under_write);
 	RUN(WRITETHROUGH, body_copy_under_zero);
 }
+static void i12_an_attach_waits_for_the_writes_from_before(void **state) { RUN(WRITETHROUGH, body_attach_during_write); }
 static void i12_a_miss_during_a_write_is_not_filled(void **state) { RUN(WRITEAROUND, body_miss_during_write); }
 static void a_failed_fill_is_dropped_without_a_word(void **state) { RUN(WRITETHROUGH, body_fill_fails); }
 static void i25_writers_of_neighbouring_bytes_do_not_undo_each_other(void **state) { RUN(WRITEBACK, body_byte_writers); RUN(WRITETHROUGH, body_byte_writers); }
@@ -337,6 +372,7 @@ int main(void)
 		TEST(i12_a_fill_gives_up_while_a_write_of_its_range_is_in_flight),
 		TEST(i12_a_read_during_an_overwrite_leaves_nothing_old_in_the_cache),
 		TEST(i12_an_old_copy_stays_until_backing_has_the_new_data_and_no_longer),
+		TEST(i12_an_attach_waits_for_the_writes_from_before),
 		TEST(i12_a_miss_during_a_write_is_not_filled),
 		TEST(a_failed_fill_is_dropped_without_a_word),
 		TEST(i25_writers_of_neighbouring_bytes_do_not_undo_each_other),
