@@ -946,6 +946,16 @@ uint64_t blk_sim_nr_unflushed(const struct blk_sim *s)
 	return n;
 }
 
+bool blk_sim_has_lost(const struct blk_sim *s)
+{
+	const struct piece *pc;
+
+	list_for_each(pc, &s->cached, link)
+		if (pc->lost)
+			return true;
+	return false;
+}
+
 uint64_t blk_sim_changes(const struct blk_sim *s)
 {
 	return s->changes;

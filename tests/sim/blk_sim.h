@@ -85,6 +85,7 @@ void blk_sim_peek(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t 
 void blk_sim_peek_durable(const struct blk_sim *s, uint64_t sector, void *buf, uint64_t nr_sectors);
 void blk_sim_poke(struct blk_sim *s, uint64_t sector, const void *buf, uint64_t nr_sectors); /* visible and durable */
 uint64_t blk_sim_nr_unflushed(const struct blk_sim *s);
+bool blk_sim_has_lost(const struct blk_sim *s); /* visible writes that a failed flush has lost */
 /* Grows with every change of what a power cut could leave: cuts between two changes are one and the same. */
 uint64_t blk_sim_changes(const struct blk_sim *s);
 /* The durable contents as a sparse file, for the tools. */

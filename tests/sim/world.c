@@ -843,15 +843,24 @@ static void record_cut(const struct world *w)
 			.cuts = true, .after_op = w->any_op, .op = w->last_op, .events = w->power.nr_events - w->last_op_event };
 }
 
+static bool anything_lost(const struct world *w)
+{
+	bool lost = blk_sim_has_lost(w->cache.sim);
+
+	for (unsigned i = 0; i < w->nr_backing; i++)
+		lost |= blk_sim_has_lost(w->backing[i].sim);
+	return lost;
+}
+
 /*
- * Now and then only the process dies: the next one finds what is in the volatile caches of the disks, and must not take it for durable. (Not where a
- * flush has failed: what that lost is visible until the power goes.) Chance seldom keeps all that was not flushed, or nothing.
+ * Now and then only the process dies, or ends because its disks have failed: the next one finds what is in their volatile caches, and must not take it
+ * for durable. (Not where a flush has failed: what that lost is visible until the power goes.) Chance seldom keeps all that was not flushed, or nothing.
  */
 static void choose_kind_of_cut(struct world *w)
 {
 	if (w->options.tiny || w->options.for_kernel)
 		return;
-	w->process_dies = rng_percent(&w->crash_rng, 25) && !world_disturbed(w) && !w->lifecycle;
+	w->process_dies = rng_percent(&w->crash_rng, 25) && !anything_lost(w) && !w->lifecycle;
 	w->keep_cache = rng_percent(&w->crash_rng, 75) ? BLK_SIM_KEEP_SOME : (enum blk_sim_keep)prng_below(&w->crash_rng, 3);
 	w->keep_backing = rng_percent(&w->crash_rng, 75) ? BLK_SIM_KEEP_SOME : (enum blk_sim_keep)prng_below(&w->crash_rng, 3);
 }
