@@ -5,6 +5,9 @@
 . "$(dirname "$0")/functions.sh"
 requires_fuse
 requires_tool
+# What was freed goes back at once: sanitizers and valgrind would keep it for a while, and the memory that grows below would be theirs.
+export ASAN_OPTIONS="quarantine_size_mb=0:thread_local_quarantine_size_kb=0:${ASAN_OPTIONS:-}"
+export VALGRIND_OPTS="--freelist-vol=0 ${VALGRIND_OPTS:-}"
 
 mk_images 16M 8M --writeback --bucket 16k
 NO_DEVICE=1 start_daemon

@@ -322,9 +322,9 @@ int main(int argc, char **argv)
 	static struct worker workers[THREADS_MAX];
 	unsigned nr = argc > 3 ? (unsigned)atoi(argv[3]) : 4, kib = argc > 4 ? (unsigned)atoi(argv[4]) : 64;
 	uint64_t seed = argc > 5 ? strtoull(argv[5], NULL, 0) : 1, reads = 0, writes = 0;
-	struct event *events;
+	struct event *events = NULL;
 	struct stat st;
-	size_t n;
+	size_t n = 0;
 	int r = 0;
 
 	if (argc == 2 && !strcmp(argv[1], "--selftest"))
@@ -367,6 +367,7 @@ int main(int argc, char **argv)
 		reads += !events[i].write;
 		writes += events[i].write;
 	}
+	free(events);
 	if (!r)
 		printf("linearizable: %" PRIu64 " sectors read, %" PRIu64 " written, %u threads, seed %" PRIu64 "\n", reads, writes, nr, seed);
 	return r == -ENOMEM ? 2 : r ? 1 : 0;
