@@ -181,7 +181,7 @@ check-tsan:
 	@$(again) check-variant B=build/tsan SAN=thread SEEDS='1:20 1001:20' FAULTY=7001:20:faults EXHAUSTIVE=1 NTH=10 CYCLES=100
 check-valgrind:
 	@tools/deb/packages.sh valgrind
-	@WRAP='valgrind -q --error-exitcode=99' TEST_TIMEOUT=3600 START_TIMEOUT=120 \
+	@WRAP='valgrind -q --error-exitcode=99 --sim-hints=lax-ioctls' TEST_TIMEOUT=3600 START_TIMEOUT=120 \
 		$(again) check-variant B=build/valgrind OPT=-O1 SEEDS='1:3 1001:3' FAULTY=8001:3:lies:no-memory:enospc EXHAUSTIVE=0 NTH=40 CYCLES=20
 
 unit:
