@@ -208,6 +208,14 @@ void bdev_detach(struct bdev *d)
 	writeback_wake(d);
 }
 
+/* On disk it may still belong to the set, and what that has of it would hide what is written past the cache. */
+void bdev_still_named(struct bdev *d, const char *when, int error)
+{
+	d->io_disable = d->names_set = true;
+	snprintf(d->error, sizeof(d->error), "its superblock could not be written %s: %s", when, strerror(-error));
+	log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
+}
+
 /* On disk the device leaves before its slot does: the other order would leave a device that claims a set which forgot it (R1.5). */
 static int leave_on_disk(struct bdev *d, struct cset *c)
 {
@@ -235,11 +243,8 @@ void bdev_detach_finish(struct bdev *d)
 	bdev_quiesce(d);
 	range_acquire(&d->ranges, &all, 0, UINT64_MAX); /* a swap that goes on would meet the purge of the slot */
 	r = leave_on_disk(d, c);
-	if (r < 0) { /* on disk it still belongs to the set: old copies would hide what is written past the cache */
-		d->io_disable = d->names_set = true;
-		snprintf(d->error, sizeof(d->error), "its superblock could not be written when it was detached: %s", strerror(-r));
-		log_error("%s ('%s') is disabled: %s", d->name, d->backing->path, d->error);
-	}
+	if (r < 0)
+		bdev_still_named(d, "when it was detached", r);
 	c->devices[slot] = NULL;
 	d->set = NULL;
 	d->detaching = false;

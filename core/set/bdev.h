@@ -43,7 +43,7 @@ struct bdev {
 	uint64_t nr_sectors;	  /* exported size */
 	bool running;		  /* has a data file */
 	bool detaching, closing, io_disable;
-	bool names_set;		  /* detached, but its superblock on disk may still name the set, whose old copies would hide what is written now */
+	bool names_set;		  /* not attached, but its superblock on disk may name the set, whose data would hide what is written now */
 	char error[160];	  /* why it stopped working, for status */
 	unsigned count;		  /* requests in flight, with or without cache */
 	unsigned holds;		  /* control operations in progress: keep the object, but not its relation to a set */
@@ -118,6 +118,8 @@ FIBER_FN MUST_CHECK int bdev_attach(struct bdev *d, struct cset *c, bool explici
 void bdev_detach(struct bdev *d);
 /* Nothing is dirty any more: superblock CLEAN, then NONE, then the slot (R1.5). Called once, on the writeback fiber, which then ends. */
 FIBER_FN void bdev_detach_finish(struct bdev *d);
+/* It is not attached, and its superblock could not be made to say so: no requests, until it can (`io_disable`). when: part of a sentence. */
+void bdev_still_named(struct bdev *d, const char *when, int error);
 /* Ask the device to go away; asynchronous, dirty data stays in the cache. */
 void bdev_stop(struct bdev *d);
 /* Its set failed: clean devices go on without a cache, dirty ones are disabled and stopped (§1.10, I-27). */

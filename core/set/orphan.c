@@ -153,12 +153,16 @@ static int slot_fits(const struct bdev *d, struct cset *c, uint32_t slot, struct
 	return r;
 }
 
-/* Its superblock says again what it said before, if the disk lets us: it goes on without the set. */
+/* Its superblock says again what it said before, and it goes on without the set. */
 static void claim_nothing(struct bdev *d, const uint8_t set_uuid[16], enum bdev_state state)
 {
+	int r;
+
 	memcpy(d->super->set_uuid, set_uuid, 16);
 	super_set_state(d->super, state);
-	ignore_result(bdev_write_super(d)); /* counted and logged */
+	r = bdev_write_super(d);
+	if (r < 0)
+		bdev_still_named(d, "after a readopt that failed", r);
 }
 
 /* The order of the last two makes a crash between them harmless: see the header. */

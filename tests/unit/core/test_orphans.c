@@ -490,6 +490,45 @@ static void a_readopt_whose_set_fails_leaves_the_device_without_cache(void **sta
 	rig_run(9, CACHE_MODE_WRITEBACK, no_table);
 }
 
+/* The table of a readopt is on its way; the next one is not going to arrive, and then the attach fails. */
+static FIBER_FN void fail_the_attach(struct rig *r, uint64_t old_table)
+{
+	while (r->c->uuid_bucket.k.ptr[0] == old_table)
+		fiber_sleep_ns(1000);
+	blk_sim_add_fault(r->cache, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .skip = 1, .error = -EIO });
+}
+
+/* The superblock says DIRTY, the table names the device, and nothing of that can be taken back. */
+static void no_way_back(struct rig *r)
+{
+	struct readopt o = { .r = r, .slot = run_without_cache(r) };
+	struct fiber *f;
+
+	detach(r);
+	assert_int_equal(rig_write(r, 0, 8, 'z'), 8);
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .sector = SUPER_SECTOR, .nr_sectors = 8, .skip = 2,
+							       .error = -EIO });
+	f = fiber_spawn("readopt", readopt, &o);
+	fail_the_attach(r, r->c->uuid_bucket.k.ptr[0]);
+	fiber_join(f);
+	assert_true(o.result < 0 && r->c->io_disable && !r->d->set);
+	assert_int_equal(rig_write(r, 0, 8, 'y'), -EIO); /* the set would hide it at the next start */
+	assert_int_equal(dev_ctl(r, "io_disable", "0", 0), -EIO);
+	blk_sim_clear_faults(r->backing);
+	blk_sim_clear_faults(r->cache);
+	assert_int_equal(dev_ctl(r, "io_disable", "0", 0), 0);
+	assert_int_equal(rig_write(r, 0, 8, 'y'), 8);
+	assert_int_equal(bcf_flush(r->d), 0);
+	stop_device(r);
+	while (!list_empty(&r->bcf->csets))
+		fiber_sleep_ns(NS_PER_MS);
+	add(r, "/sim/cache");
+	add(r, "/sim/backing");
+	assert_int_equal(rig_read(r, 0, 8), 'y');
+}
+
+static void a_readopt_that_cannot_be_undone_disables_the_device(void **state) { rig_run(11, CACHE_MODE_WRITEBACK, no_way_back); }
+
 /* --- labels -------------------------------------------------------------------------------------------------------------- */
 
 /* A name that could not be written is not remembered as written. */
@@ -546,6 +585,7 @@ int main(void)
 		cmocka_unit_test(a_readopt_cut_in_the_middle_loses_nothing_and_can_be_repeated),
 		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
 		cmocka_unit_test(a_readopt_whose_set_fails_leaves_the_device_without_cache),
+		cmocka_unit_test(a_readopt_that_cannot_be_undone_disables_the_device),
 		cmocka_unit_test(a_label_that_could_not_be_written_can_be_set_again),
 		cmocka_unit_test(a_set_that_is_taken_apart_takes_no_command),
 	};
