@@ -514,7 +514,7 @@ static void op_done(struct uring_op *op, int res)
 		repeat(bio);
 		return;
 	}
-	if (u->fua_error) {
+	if (u->fua_error && u->stage != FILL) { /* FILL only comes before it */
 		bio->flush_failed = res >= 0;
 		finish(bio, u->fua_error);
 		return;

@@ -351,30 +351,43 @@ static void reading_past_the_end_of_a_shrunken_file_is_an_error(void **state)
 }
 
 /* The file may not be written beyond its first MiB: what is refused is the write, whatever RWF_DSYNC would have synced. */
-static int refuse_main(void *arg)
+static void refuse(struct blkdev *dev, uint64_t sector, char *buf)
 {
-	struct test_dev t = { .kind = DEV_URING };
 	struct rlimit old, low;
 	struct latch l;
 	struct latched_bio b = { .latch = &l };
-	char *buf = sectors_alloc(8);
 
-	test_dev_open(&t);
-	fill(buf, 8, 1);
-	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	low = (struct rlimit){ MIB(1), old.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
 	latch_init(&l);
 	latch_add(&l, 1);
-	bio_init(&b.bio, t.dev, BIO_WRITE, 8192, buf, 8, BIO_FUA, latch_bio);
+	bio_init(&b.bio, dev, BIO_WRITE, sector, buf, 8, BIO_FUA, latch_bio);
 	blk_submit(&b.bio);
 	assert_int_equal(latch_wait(&l), -EFBIG);
 	assert_false(b.bio.flush_failed);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-	assert_int_equal(blk_write(t.dev, 8192, buf, 8, BIO_FUA), 0);
-	check_read(t.dev, 8192, buf, 8);
-	test_dev_close(&t);
+	assert_int_equal(blk_write(dev, sector, buf, 8, BIO_FUA), 0);
+	check_read(dev, sector, buf, 8);
+	assert_int_equal(blk_flush(dev), 0);
+}
+
+/* Whole blocks; and parts of blocks, which are read before they are written again. */
+static int refuse_main(void *arg)
+{
+	static const enum dev_kind kinds[] = { DEV_URING, DEV_URING_4K };
+	char *buf = sectors_alloc(8);
+
+	fill(buf, 8, 1);
+	signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct test_dev t = { .kind = kinds[i] };
+
+		test_dev_open(&t);
+		refuse(t.dev, 8192, buf);
+		refuse(t.dev, 8193, buf);
+		test_dev_close(&t);
+	}
 	free(buf);
 	return 0;
 }
