@@ -27,8 +27,11 @@ struct bcf_options {
 };
 
 MUST_CHECK int bcf_new(const struct bcf_options *o, struct bcf **ret);
-/* Stop all sets and devices (dirty data stays in the cache), flush what is in memory, free. Safe to give up: recovery replays. */
-FIBER_FN void bcf_stop(struct bcf *b);
+/*
+ * Stop all sets and devices (dirty data stays in the cache), flush what is in memory, free. -ETIMEDOUT: given up. b and fibers of its are still
+ * there, so the process can only exit; that is safe, recovery replays.
+ */
+FIBER_FN int bcf_stop(struct bcf *b);
 
 /*
  * Register a cache or backing device by absolute path, whichever its superblock says. Synchronous: on return the journal is replayed,

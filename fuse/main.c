@@ -286,18 +286,20 @@ static int start(struct daemon *d)
 	return 0;
 }
 
-static int stop(struct daemon *d)
+/* Does not return when something hangs: its fibers cannot be ended, and the engine not without them. */
+static void stop(struct daemon *d)
 {
 	int r = session_stop(d->session, d->config.shutdown_timeout_s);
 
-	if (r < 0) {
-		log_error("leaving uncleanly; the journal will be replayed at the next start");
-		_exit(EXIT_FAILURE);
+	if (r == 0) {
+		session_close_handles(d->session);
+		if (d->bcf)
+			r = bcf_stop(d->bcf);
 	}
-	session_close_handles(d->session);
-	if (d->bcf)
-		bcf_stop(d->bcf);
-	return r;
+	if (r == 0)
+		return;
+	log_error("leaving uncleanly; the journal will be replayed at the next start");
+	_exit(EXIT_FAILURE);
 }
 
 static int daemon_main(void *arg)
@@ -313,7 +315,7 @@ static int daemon_main(void *arg)
 		wait_queue_wait(&d->session->transport->changed);
 	if (r == 0 && !d->stop)
 		log_info("'%s' was unmounted, stopping", d->args.mountpoint);
-	(void)stop(d);
+	stop(d);
 	fiber_cancel(signals);
 	fiber_join(signals);
 	log_info("stopped");

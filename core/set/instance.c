@@ -387,7 +387,7 @@ static void drain_admin(struct bcf *b)
 	}
 }
 
-void bcf_stop(struct bcf *b)
+int bcf_stop(struct bcf *b)
 {
 	uint64_t deadline = engine_now_ns() + b->options.shutdown_timeout_s * NS_PER_S;
 	struct cset *c;
@@ -408,10 +408,11 @@ void bcf_stop(struct bcf *b)
 		if (now >= deadline || wait_queue_wait_timeout(&b->changed, deadline - now) == -ETIME) {
 			name_what_blocks(b);
 			log_warn("not everything could be stopped in %u s; the next start replays the journal", b->options.shutdown_timeout_s);
-			return; /* b stays: fibers still use it */
+			return -ETIMEDOUT; /* b stays: fibers still use it */
 		}
 	}
 	drain_admin(b);
 	free(b->saved);
 	free(b);
+	return 0;
 }

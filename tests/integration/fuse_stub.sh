@@ -179,6 +179,15 @@ grep -q "leaving uncleanly" "$DAEMON_LOG"
 grep -q "interrupted again" "$DAEMON_LOG"
 unset BCF_STUB_HANG
 
+say "what cannot be stopped in time is left alone"
+export BCF_STUB_STUCK=1
+start_daemon
+kill -TERM "$DAEMON_PID"
+wait_for_end 10 "$DAEMON_PID" || fail "does not end"
+DAEMON_PID=
+[ "$DAEMON_STATUS" -eq 1 ] || fail "status $DAEMON_STATUS"
+unset BCF_STUB_STUCK
+
 say "control files answer while as much data hangs as may be in flight, and more"
 export BCF_STUB_HANG_WRITES=1
 start_daemon -o shutdown_timeout=1

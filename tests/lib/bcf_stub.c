@@ -4,7 +4,8 @@
  * goes wrong here is the transport's fault. `make build/bcache-fuse-stub`; tests/integration/fuse_stub.sh.
  *
  * There is dev0 from the start ($BCF_STUB_MIB MiB, default 64), and one more volume per registered device. Registering a path that
- * contains "slow" waits until it is cancelled; with $BCF_STUB_HANG flushes never end, with $BCF_STUB_HANG_WRITES writes.
+ * contains "slow" waits until it is cancelled; with $BCF_STUB_HANG flushes never end, with $BCF_STUB_HANG_WRITES writes; with
+ * $BCF_STUB_STUCK it cannot be stopped.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,14 +67,19 @@ int bcf_new(const struct bcf_options *o, struct bcf **ret)
 	return 0;
 }
 
-void bcf_stop(struct bcf *b)
+static void stuck(void *arg) { fiber_sleep_ns(3600 * NS_PER_S); }
+
+int bcf_stop(struct bcf *b)
 {
+	if (getenv("BCF_STUB_STUCK"))
+		return fiber_spawn_detached("stuck", stuck, NULL) < 0 ? -ENOMEM : -ETIMEDOUT;
 	for (unsigned i = 0; i < MAX_DEVS; i++) {
 		assert(!b->devs[i].nr_open);
 		if (b->devs[i].data)
 			munmap(b->devs[i].data, b->devs[i].size_bytes);
 	}
 	free(b);
+	return 0;
 }
 
 int bcf_register(struct bcf *b, const char *path, bool quiet, struct printbuf *why)
