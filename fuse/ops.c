@@ -340,18 +340,29 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		handle_reply_open(req, h, 0);
 }
 
+/* Where the first entry at offset or behind it begins, or the end. lseek(2) can ask for any offset. */
+static size_t listing_at(const struct handle *h, size_t offset)
+{
+	size_t at = 0;
+
+	while (at < offset && at < h->len_bytes)
+		at += strlen(h->text + at + 1) + 2;
+	return at;
+}
+
 /* The offset of an entry is where the next one begins in the listing. */
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 	char reply[DIR_REPLY_BYTES];
-	size_t at = (size_t)offset, len = 0;
+	size_t at, len = 0;
 	int r = offset == 0 || !h->text ? listing_make(session_of(req), h) : 0;
 
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
 	}
+	at = listing_at(h, (size_t)offset);
 	size = min(size, sizeof(reply));
 	while (at < h->len_bytes) {
 		char type = h->text[at];

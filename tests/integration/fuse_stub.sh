@@ -28,6 +28,23 @@ say "names and attributes"
 [ "$(readlink "$MNT/.ctl/dev0/bcache")" = . ]
 [ "$(stat -L -c %i "$MNT/.ctl/dev0/bcache/dev")" = "$(stat -c %i "$MNT/dev0")" ] || fail "the link leads elsewhere"
 [ "$(ls -i "$MNT" | awk '{print $1}')" = "$(stat -c %i "$MNT/dev0")" ] || fail "listing and stat(2) disagree on the number"
+if command -v python3 >/dev/null; then # a listing can be continued from any offset, also from one that nobody was told
+	python3 - "$MNT/.ctl" <<-'END' || fail "a listing from the middle of a name"
+	import ctypes, os, sys
+	c = ctypes.CDLL(None)
+	c.opendir.restype = c.readdir.restype = ctypes.c_void_p
+	c.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+	c.readdir.argtypes = [ctypes.c_void_p]
+	d = ctypes.c_void_p(c.opendir(sys.argv[1].encode()))
+	names = {n.encode() for n in os.listdir(sys.argv[1])} | {b".", b".."}
+	for offset in [*range(sum(len(n) + 2 for n in names) + 8), 1 << 40, (1 << 63) - 1]:
+	    c.seekdir(d, offset)
+	    while entry := c.readdir(d):
+	        name = ctypes.string_at(entry + 19)
+	        if name not in names:
+	            sys.exit("offset %d: %r" % (offset, name))
+	END
+fi
 errno_is "No such file" stat "$MNT/dev1"
 errno_is "No such file" stat "$MNT/.ctl/nothing"
 errno_is "Permission denied" sh -c ": > '$MNT/new'"
