@@ -59,10 +59,11 @@ static bool leaf_ready(const struct bnode *n, uint32_t words)
 
 static bool leaf_still_full(const struct bnode *n) { return !leaf_ready(n, BKEYS_INSERT_ROOM); }
 
+/* A pinned bucket keeps its gen, so a stale pointer, which only replay inserts, has no pin. */
 static void put_key_pins(struct cset *c, const struct bkey *k)
 {
 	bkey_for_each_ptr(k, i)
-		if (ptr_available(k->ptr[i]))
+		if (ptr_available(k->ptr[i]) && !ptr_stale(c, k->ptr[i]))
 			bucket_unpin(ptr_bucket(c, k->ptr[i]));
 }
 

@@ -106,7 +106,7 @@ void journal_release(struct cset *c);
 /* Read all journal buckets; keep the entries [last_seq, newest]. -ENODATA: no entry. -EUCLEAN: entries are missing (§6.10). */
 FIBER_FN MUST_CHECK int journal_read(struct cset *c, struct printbuf *why);
 const struct jset *journal_newest(const struct journal *j);
-/* Pins for every found entry and for the buckets its keys name; adopts newer gens (§6.9). */
+/* Pins for every found entry and for the buckets its live keys name; adopts newer gens (§6.9). */
 MUST_CHECK int journal_mark(struct cset *c);
 /*
  * Open a new entry behind the newest and start the writer. It continues in the bucket where the newest entry ends (the kernel abandons the rest

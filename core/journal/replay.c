@@ -314,17 +314,30 @@ static bool replayable(const struct cset *c, const struct bkey *k)
 	return !bkey_journal_validate(k, &c->g, NULL) && bkey_inode(k) < c->g.nr_uuids;
 }
 
-/* Its keys are not in the tree yet: nobody may take their buckets, or believe an older gen. */
+/* Nobody may believe an older gen than its keys have. */
+static void adopt_entry(struct cset *c, const struct jset *e)
+{
+	for (const struct bkey *k = jset_first(e); k < jset_end(e); k = bkey_next(k)) {
+		if (!replayable(c, k))
+			continue;
+		bkey_for_each_ptr(k, i)
+			if (ptr_available(k->ptr[i]))
+				bucket_adopt_gen(c, k->ptr[i], 0, false);
+	}
+}
+
+/*
+ * Its keys are not in the tree yet: nobody may take their buckets. A stale key has no data to keep, and its bucket may be one of the few that are
+ * free: in a full cache the journal can reach back to when all of them were in use.
+ */
 static void mark_entry(struct cset *c, const struct jset *e)
 {
 	for (const struct bkey *k = jset_first(e); k < jset_end(e); k = bkey_next(k)) {
 		if (!replayable(c, k))
 			continue;
 		bkey_for_each_ptr(k, i)
-			if (ptr_available(k->ptr[i])) {
+			if (ptr_available(k->ptr[i]) && !ptr_stale(c, k->ptr[i]))
 				bucket_pin(ptr_bucket(c, k->ptr[i]));
-				bucket_adopt_gen(c, k->ptr[i], 0, false);
-			}
 		gc_mark_key(c, 0, k);
 	}
 }
@@ -337,6 +350,8 @@ int journal_mark(struct cset *c)
 	if (r < 0)
 		return r;
 	for (size_t i = j->nr_found; i-- > 0;)
+		adopt_entry(c, j->found[i].jset);
+	for (size_t i = 0; i < j->nr_found; i++)
 		mark_entry(c, j->found[i].jset);
 	return 0;
 }

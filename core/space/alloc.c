@@ -271,7 +271,7 @@ void bucket_free(struct cset *c, uint32_t b)
 	struct alloc *a = &c->alloc;
 	struct bucket *k = cset_bucket(c, b);
 
-	if (k->bad || k->pin) /* pinned: a stale journalled key that is still to be replayed names it (sim 20133); gc will see when it is gone */
+	if (k->bad || k->pin) /* pinned: see A1; gc will see when the key is gone */
 		return;
 	if (b < a->recounted_below)
 		a->nr_recounted += !is_available(k);

@@ -17,7 +17,7 @@
  * Invariants:
  *   A1 a bucket on a list (free_inc, free[]), or being discarded on its way from one to the other, has pin == 1 and is in exactly one of these
  *      places; it holds nothing (mark NONE, no sectors). (A bucket of the prio chain that went back to free[PRIO] while replay goes on may
- *      have the pin of a stale journalled key besides.)
+ *      have the pin of a journalled key besides: no writer leaves such a key, but an image may have it.)
  *   A2 a bucket reaches free[] only after its incremented gen is durable (R3.1), or at start-up when no pointer names it.
  *   A3 gen - last_gc never exceeds BUCKET_GC_GEN_MAX (R3.2).
  *   A4 no prio image is taken while prio_blocked > 0 (R3.3, R3.5).

@@ -104,8 +104,8 @@ static int chain_write(struct cset *c, void *chain, const uint32_t *buckets)
 
 /*
  * The chain before is referenced by nothing any more, and prio buckets are found by number, not through a pointer (R3.1 b): they go straight
- * back to the PRIO reserve, which so never runs dry. A stale journalled key may still pin one (silence ended before replay did): that is no
- * obstacle to a use without pointers, and without this bucket there might be none for the next chain.
+ * back to the PRIO reserve, which so never runs dry. In a damaged image a journalled key may still pin one (silence ended before replay did): that
+ * is no obstacle to a use without pointers, and without this bucket there might be none for the next chain.
  */
 static void chain_recycle(struct cset *c, const uint32_t *old)
 {
