@@ -325,6 +325,7 @@ static int store_io_disable(const struct attr_object *o, const struct attr_value
 	}
 	d->io_disable = v->number;
 	d->names_set &= d->io_disable;
+	writeback_wake(d); /* it rested meanwhile, also in the middle of a detach */
 	return 0;
 }
 

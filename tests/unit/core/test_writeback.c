@@ -492,6 +492,18 @@ static void body_stuck(struct rig *r)
 	assert_int_equal(rig_backing(r, 256, 64, true), 'b');
 }
 
+static void body_enabled_again(struct rig *r)
+{
+	assert_false(wb(r)->has_dirty);
+	assert_int_equal(bcf_ctl_store(r->bcf, "dev0/io_disable", "1", 1), 0);
+	bdev_detach(r->d);
+	fiber_sleep_ns(NS_PER_S);
+	assert_non_null(r->d->set);
+	assert_int_equal(bcf_ctl_store(r->bcf, "dev0/io_disable", "0", 1), 0);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_null(r->d->set);
+}
+
 static void body_unreadable(struct rig *r)
 {
 	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
@@ -589,6 +601,7 @@ static void DIRTY_is_durable_before_the_first_dirty_write_is_acknowledged(void *
 static void CLEAN_comes_after_data_flush_and_journal(void **state) { RUN(body_clean_last); } /* R8.2 */
 static void i20_without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
 static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
+static void a_device_that_is_enabled_again_goes_on_leaving(void **state) { RUN(body_enabled_again); }
 static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
 static void gc_follows_writeback_once_after_half_of_the_cache_was_in_use(void **state) { RUN(body_gc_afterwards); }
 static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
@@ -617,6 +630,7 @@ int main(void)
 		TEST(CLEAN_comes_after_data_flush_and_journal),
 		TEST(i20_without_has_dirty_the_index_has_no_dirty_key),
 		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
+		TEST(a_device_that_is_enabled_again_goes_on_leaving),
 		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
 		TEST(what_could_not_be_flushed_is_listed),
 		TEST(gc_follows_writeback_once_after_half_of_the_cache_was_in_use),
