@@ -245,6 +245,7 @@ void bdev_set_failed(struct bdev *d)
 		return;
 	}
 	bdev_detach(d);
+	writeback_wake(d); /* it may have been detaching before, and resting with its set */
 }
 
 /* --- stopping ---------------------------------------------------------------------------------------------------------- */

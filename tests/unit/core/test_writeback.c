@@ -504,6 +504,23 @@ static void body_enabled_again(struct rig *r)
 	assert_null(r->d->set);
 }
 
+/* The set rests, so nobody works off the detach; then it fails, and a clean device has to leave all the same. */
+static void body_set_fails_while_it_rests(struct rig *r)
+{
+	char path[BCF_CTL_PATH_BYTES];
+
+	assert_false(wb(r)->has_dirty);
+	snprintf(path, sizeof(path), "%s/internal/io_disable", r->c->uuid_text);
+	assert_int_equal(bcf_ctl_store(r->bcf, path, "1", 1), 0);
+	bdev_detach(r->d);
+	fiber_sleep_ns(NS_PER_S);
+	assert_non_null(r->d->set);
+	assert_int_equal(cset_error(r->c, "as the test says"), -EROFS);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_null(r->d->set);
+	assert_true(r->d->running && list_empty(&r->bcf->csets));
+}
+
 static void body_unreadable(struct rig *r)
 {
 	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
@@ -602,6 +619,7 @@ static void CLEAN_comes_after_data_flush_and_journal(void **state) { RUN(body_cl
 static void i20_without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN(body_no_dirt_without_has_dirty); } /* I-20 */
 static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
 static void a_device_that_is_enabled_again_goes_on_leaving(void **state) { RUN(body_enabled_again); }
+static void a_clean_device_leaves_a_set_that_fails_while_it_rests(void **state) { RUN(body_set_fails_while_it_rests); }
 static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
 static void gc_follows_writeback_once_after_half_of_the_cache_was_in_use(void **state) { RUN(body_gc_afterwards); }
 static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
@@ -631,6 +649,7 @@ int main(void)
 		TEST(i20_without_has_dirty_the_index_has_no_dirty_key),
 		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
 		TEST(a_device_that_is_enabled_again_goes_on_leaving),
+		TEST(a_clean_device_leaves_a_set_that_fails_while_it_rests),
 		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
 		TEST(what_could_not_be_flushed_is_listed),
 		TEST(gc_follows_writeback_once_after_half_of_the_cache_was_in_use),
