@@ -184,7 +184,7 @@ static FIBER_FN void invalidate_fifo(struct cset *c)
 
 static FIBER_FN void invalidate_random(struct cset *c)
 {
-	uint64_t tries = c->g.nr_buckets / 2;
+	uint64_t tries = c->g.nr_buckets / 2, before = c->alloc.nr_invalidated;
 
 	for (uint64_t seen = 1; seen <= tries && !refill_ends(c); seen++) {
 		uint64_t b = c->g.first_bucket + engine_random_u64() % (c->g.nr_buckets - c->g.first_bucket);
@@ -194,6 +194,8 @@ static FIBER_FN void invalidate_random(struct cset *c)
 		if (seen % max(c->alloc.scan_slice / 16, 1u) == 0) /* each is a cache miss */
 			fiber_yield();
 	}
+	if (c->alloc.nr_invalidated == before) /* whoever is told that there is none gives up: recovery, for good */
+		invalidate_fifo(c);
 }
 
 void invalidate_some(struct cset *c)

@@ -240,12 +240,70 @@ static void read_without_buckets(struct rig *r)
 
 static void a_miss_does_not_wait_for_buckets_of_the_index(void **state) { live_once(4, read_without_buckets); }
 
+/* --- the only bucket ------------------------------------------------------------------------------------------------------- */
+
+static bool ours[CACHE_BUCKETS];
+
+/* All but one that could be emptied are in use. */
+static void take_all_but_one(struct rig *r)
+{
+	bool found = false;
+
+	for (uint64_t b = r->c->g.first_bucket; b < r->c->g.nr_buckets; b++) {
+		struct bucket *k = cset_bucket(r->c, b);
+		bool can = bucket_can_invalidate(r->c, k);
+
+		ours[b] = can && found;
+		found |= can;
+		if (ours[b])
+			bucket_pin(k);
+	}
+	assert_true(found);
+}
+
+static void return_all(struct rig *r)
+{
+	for (uint64_t b = r->c->g.first_bucket; b < r->c->g.nr_buckets; b++)
+		if (ours[b])
+			bucket_unpin(cset_bucket(r->c, b));
+}
+
+/* As recovery does: there is no gc yet. */
+static void find_the_only_bucket(struct rig *r)
+{
+	struct cset *c = r->c;
+	struct held h;
+
+	begin(r);
+	while (c->btree.root->level < 1)
+		split_from(r, 0);
+	fill_path(r);
+	hold_all(r, &h);
+	give(r, &h, btree_path_need(c, 0) - 1);
+	super_set_replacement(c->super, REPLACEMENT_RANDOM);
+	c->state = CSET_STARTING;
+	take_all_but_one(r);
+	assert_int_equal(split(r, 0, true), 0);
+	assert_false(c->io_disable);
+	return_all(r);
+	c->state = CSET_RUNNING;
+	give_back(r, &h);
+	check_keys(r);
+}
+
+static void a_start_finds_the_only_bucket_there_is_also_where_chance_chooses(void **state)
+{
+	for (uint64_t seed = 5; seed < 15; seed++)
+		live_once(seed, find_the_only_bucket);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(t13_a_split_of_the_whole_path_takes_what_it_asked_for_and_not_a_bucket_more),
 		cmocka_unit_test(t13_so_does_a_split_that_begins_at_an_inner_node),
 		cmocka_unit_test(t13_with_one_bucket_less_it_waits_before_it_takes_any),
+		cmocka_unit_test(a_start_finds_the_only_bucket_there_is_also_where_chance_chooses),
 		cmocka_unit_test(a_miss_does_not_wait_for_buckets_of_the_index),
 	};
 
