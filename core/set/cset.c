@@ -50,8 +50,8 @@ int cset_error(struct cset *c, const char *fmt, ...)
 	if (c->errors_panic) /* exactly the image that a crash at this moment leaves */
 		abort();
 	wake_everybody(c);
-	if (c->state == CSET_RUNNING)
-		cset_stop(c, true);
+	if (c->state != CSET_STARTING)
+		cset_stop(c, true); /* if it is stopping already: its devices have to hear of this, too */
 	return -EROFS;
 }
 

@@ -195,11 +195,9 @@ static bool has_work(const struct bdev *d)
 {
 	const struct writeback *w = &d->writeback;
 
-	if (d->io_disable)
-		return false;
 	if (d->set->io_disable)
 		return d->detaching && !w->has_dirty && !w->dirty_writers;
-	if (d->set->io_blocked)
+	if (d->io_disable || d->set->io_blocked)
 		return false;
 	return d->detaching || (w->has_dirty && (w->running || w->flushers));
 }

@@ -521,6 +521,34 @@ static void body_set_fails_while_it_rests(struct rig *r)
 	assert_true(r->d->running && list_empty(&r->bcf->csets));
 }
 
+/* The same when the set is on its way out with all its devices. */
+static void body_set_fails_at_its_end(struct rig *r)
+{
+	char path[BCF_CTL_PATH_BYTES];
+
+	snprintf(path, sizeof(path), "%s/internal/io_disable", r->c->uuid_text);
+	assert_int_equal(bcf_ctl_store(r->bcf, path, "1", 1), 0);
+	cset_stop(r->c, true);
+	fiber_sleep_ns(NS_PER_S);
+	assert_true(r->d->set && r->d->detaching);
+	assert_int_equal(cset_error(r->c, "as the test says"), -EROFS);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_null(r->d->set);
+	assert_true(r->d->running && list_empty(&r->bcf->csets));
+}
+
+/* A disabled device has nothing to do with its set any more when it is clean. */
+static void body_set_fails_under_a_disabled_device(struct rig *r)
+{
+	assert_int_equal(bcf_ctl_store(r->bcf, "dev0/io_disable", "1", 1), 0);
+	assert_int_equal(cset_error(r->c, "as the test says"), -EROFS);
+	fiber_sleep_ns(60 * NS_PER_S);
+	assert_null(r->d->set);
+	assert_true(r->d->io_disable && list_empty(&r->bcf->csets));
+	assert_int_equal(bcf_ctl_store(r->bcf, "dev0/io_disable", "0", 1), 0);
+	assert_int_equal(rig_write(r, 0, 8, 'a'), 8);
+}
+
 static void body_unreadable(struct rig *r)
 {
 	assert_int_equal(rig_write(r, 0, 64, 'a'), 64);
@@ -620,6 +648,8 @@ static void i20_without_has_dirty_the_index_has_no_dirty_key(void **state) { RUN
 static void a_device_with_data_that_cannot_be_written_does_not_leave(void **state) { RUN(body_stuck); } /* W-7 */
 static void a_device_that_is_enabled_again_goes_on_leaving(void **state) { RUN(body_enabled_again); }
 static void a_clean_device_leaves_a_set_that_fails_while_it_rests(void **state) { RUN(body_set_fails_while_it_rests); }
+static void a_clean_device_leaves_a_set_that_fails_at_its_end(void **state) { RUN(body_set_fails_at_its_end); }
+static void a_disabled_clean_device_leaves_a_set_that_fails(void **state) { RUN(body_set_fails_under_a_disabled_device); }
 static void what_could_not_be_read_is_listed_until_it_is_gone(void **state) { RUN(body_unreadable); }
 static void gc_follows_writeback_once_after_half_of_the_cache_was_in_use(void **state) { RUN(body_gc_afterwards); }
 static void what_could_not_be_flushed_is_listed(void **state) { RUN(body_flush_failure_is_listed); }
@@ -650,6 +680,8 @@ int main(void)
 		TEST(a_device_with_data_that_cannot_be_written_does_not_leave),
 		TEST(a_device_that_is_enabled_again_goes_on_leaving),
 		TEST(a_clean_device_leaves_a_set_that_fails_while_it_rests),
+		TEST(a_clean_device_leaves_a_set_that_fails_at_its_end),
+		TEST(a_disabled_clean_device_leaves_a_set_that_fails),
 		TEST(what_could_not_be_read_is_listed_until_it_is_gone),
 		TEST(what_could_not_be_flushed_is_listed),
 		TEST(gc_follows_writeback_once_after_half_of_the_cache_was_in_use),
