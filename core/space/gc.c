@@ -284,7 +284,7 @@ static int coalesce_behind(struct gc_walk *w, unsigned level)
 	return 0;
 }
 
-/* R7.2. A leaf whose bucket refuses it has to be moved first. */
+/* R7.2, also where a write is under way: until it ends, old keys are what is on the disk. A leaf whose bucket refuses it has to be moved first. */
 static int write_leaf(struct cset *c, struct bnode *n)
 {
 	int r;
@@ -315,7 +315,7 @@ static int visit(void *ctx, struct bnode *n)
 	mark_node(c, n, &f);
 	if (c->io_disable)
 		return -EROFS;
-	if (!level && n->dirty)
+	if (!level && (n->dirty || n->writing))
 		r = write_leaf(c, n);
 	if (r < 0)
 		return r;
