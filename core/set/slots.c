@@ -41,12 +41,17 @@ static int write_copy(struct cset *c, uint64_t sector)
 	return r;
 }
 
-/* The table goes to a new bucket; the old one is simply no longer marked by the next gc, so it is not reused before this one is journalled. */
+/*
+ * The table goes to a new bucket; the old one is simply no longer marked by the next gc, so it is not reused before this one is journalled. While the
+ * journal is silent, it must stay so: this is a table of the old layout, and the next entry would say that it has the new one. (Recovery; nobody else
+ * needs what is in the reserve yet.)
+ */
 static int table_to_new_bucket(struct cset *c)
 {
 	struct bkey_buf key;
 	uint32_t b, sectors = c->g.meta_bytes / SECTOR_BYTES;
-	int r = btree_reserve_lock(c, btree_reserve_need(c) + 1, BTREE_WAIT_BUCKETS);
+	bool silent = c->journal.silent;
+	int r = btree_reserve_lock(c, silent ? 1 : btree_reserve_need(c) + 1, silent ? BTREE_WAIT_LOCK : BTREE_WAIT_BUCKETS);
 
 	if (r < 0)
 		return r;

@@ -297,6 +297,35 @@ static void a_start_finds_the_only_bucket_there_is_also_where_chance_chooses(voi
 		live_once(seed, find_the_only_bucket);
 }
 
+/* --- before the journal speaks ---------------------------------------------------------------------------------------------- */
+
+/* As recovery of a set does whose uuid table has the old layout. */
+static void write_uuids_in_silence(struct rig *r)
+{
+	struct cset *c = r->c;
+	uint64_t entries;
+	struct held h;
+
+	gc_stop(c);
+	alloc_stop(c);
+	assert_int_equal(journal_flush(c), 0);
+	hold_all(r, &h);
+	give(r, &h, 1);
+	c->alloc.invalidate_needs_gc = false; /* others could be found */
+	entries = c->journal.nr_entries;
+	c->journal.silent = true;
+	assert_int_equal(uuid_table_write(c), 0);
+	assert_int_equal(c->journal.nr_entries, entries);
+	assert_true(c->journal.silent);
+	assert_int_equal(left(r), 0);
+	c->journal.silent = false;
+	give_back(r, &h);
+	assert_int_equal(alloc_start(c), 0);
+	assert_int_equal(uuid_table_write(c), 0);
+}
+
+static void no_entry_says_that_the_uuid_table_has_the_new_layout_before_it_has(void **state) { live_once(15, write_uuids_in_silence); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +333,7 @@ int main(void)
 		cmocka_unit_test(t13_so_does_a_split_that_begins_at_an_inner_node),
 		cmocka_unit_test(t13_with_one_bucket_less_it_waits_before_it_takes_any),
 		cmocka_unit_test(a_start_finds_the_only_bucket_there_is_also_where_chance_chooses),
+		cmocka_unit_test(no_entry_says_that_the_uuid_table_has_the_new_layout_before_it_has),
 		cmocka_unit_test(a_miss_does_not_wait_for_buckets_of_the_index),
 	};
 
