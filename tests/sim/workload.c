@@ -127,25 +127,37 @@ static void do_read(struct client *c, unsigned dev, struct bdev *d, const struct
 	do_read_at(c, dev, d, io, offset, len);
 }
 
+/* In a block that the device has only a part of, at its beginning or end: such a request goes past the cache. */
+static bool touches_part_of_block(const struct world *w, unsigned dev, const struct model_op *op)
+{
+	const struct super_format *f = &w->backing_format[dev];
+	uint64_t base = f->data_offset ? f->data_offset : DATA_OFFSET_DEFAULT, start = base + op->offset_bytes / SECTOR_BYTES;
+	uint64_t end = base + (op->offset_bytes + op->len_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
+
+	return round_down_u64(start, f->block_sectors) < base || round_up_u64(end, f->block_sectors) > f->device_sectors;
+}
+
 /* May the request leave something on the backing device that a cached copy could hide for a while? */
-static bool may_go_direct(struct world *w, bool zero)
+static bool may_go_direct(struct world *w, unsigned dev, const struct model_op *op, bool zero)
 {
 	if (world_may_fail(w))
 		return true;
-	return !w->strict && (zero || !w->always_writeback || !world_cset(w) || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL);
+	return !w->strict && (zero || !w->always_writeback || !world_cset(w) || alloc_in_use_percent(world_cset(w)) > NEARLY_FULL ||
+			      touches_part_of_block(w, dev, op));
 }
 
 static void do_write(struct client *c, unsigned dev, struct bdev *d, struct bcf_io *io, bool zero)
 {
 	struct world *w = c->l->w;
-	struct model_op op = { .direct = may_go_direct(w, zero) };
+	struct model_op op;
 	uint8_t *mem = some_memory(c);
 	int64_t r;
 
 	if (bcf_dev_open(d) < 0)
 		return;
+	op = (struct model_op){ .gen = zero ? 0 : ++c->l->gen };
 	pick_range(c, dev, &op.offset_bytes, &op.len_bytes);
-	op.gen = zero ? 0 : ++c->l->gen;
+	op.direct = may_go_direct(w, dev, &op, zero);
 	world_trace(w, "client %u: dev%u %s %llu+%llu gen %u", c->id, dev, zero ? "zero" : io->sync ? "write-sync" : "write",
 		    (unsigned long long)op.offset_bytes, (unsigned long long)op.len_bytes, op.gen);
 	model_write_begin(w->model[dev], &op);

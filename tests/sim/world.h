@@ -107,7 +107,7 @@ struct world {
 
 	/* how this world behaves */
 	/*
-	 * Nothing but zeroing ever bypasses the cache, and nothing is written back while clients write: the model can be strict. (Writeback
+	 * Nothing but zeroing, and parts of blocks, ever bypasses the cache, and nothing is written back while clients write: the model can be strict. (Writeback
 	 * does not wait for the journal, so an unflushed write may reach the backing device, and a crash still lose its key: R2.6 once more.)
 	 */
 	bool data_csum;		/* the cache device may lie about data that has a checksum */
