@@ -9,7 +9,7 @@
 
 /* --- memory that runs out -------------------------------------------------------------------------------------------------- */
 
-static int callocs_left = -1; /* < 0: no limit */
+static volatile int callocs_left = -1; /* < 0: no limit. volatile: the compiler knows that calloc() looks at no variable of ours */
 
 #if !defined(WITH_ASAN) && !defined(WITH_TSAN)
 void *__libc_calloc(size_t n, size_t size);
