@@ -82,24 +82,74 @@ static int check_backing_present(const struct cset *c, struct printbuf *why)
 struct check {
 	struct cset *c;
 	uint8_t *seen; /* one bit per bucket: a node reached twice means damage, or a loop */
+	uint8_t *named; /* likewise: the interior node that is looked at has a valid pointer to it */
 	unsigned nr_torn;
 	uint64_t nodes;
 };
 
-/* All keys of the node first: newer gens, freed markers included, decide which children are alive. */
-static void adopt_and_mark(struct check *ck, struct bnode *n)
+static bool is_marker(const struct bnode *n, const struct bkey *k) { return n->level && bkey_is_zero_pos(k); }
+
+static void adopt_pointers(struct check *ck, struct bnode *n)
 {
 	struct bkeys_iter it;
 	struct bkey *k;
 
 	bkeys_iter_init_all(&it, &n->keys);
 	while ((k = bkeys_iter_next(&it))) {
-		if (!bkey_size(k))
+		if (!bkey_size(k) || is_marker(n, k))
 			continue;
 		bkey_for_each_ptr(k, i)
 			if (ptr_available(k->ptr[i]))
-				bucket_adopt_gen(ck->c, k->ptr[i], n->level, n->level && bkey_is_zero_pos(k));
+				bucket_adopt_gen(ck->c, k->ptr[i], n->level, false);
 	}
+}
+
+/* In `named`: the buckets that the pointers of n, an interior node, lead to. */
+static void set_named(struct check *ck, struct bnode *n, bool named)
+{
+	struct bkeys_iter it;
+	struct bkey *k;
+
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it))) {
+		uint64_t b = geometry_bucket(&ck->c->g, ptr_sector(k->ptr[0]));
+
+		if (!named)
+			ck->named[b / 8] &= (uint8_t)~(1u << (b % 8));
+		else if (!is_marker(n, k) && !ptr_stale(ck->c, k->ptr[0]))
+			ck->named[b / 8] |= (uint8_t)(1u << (b % 8));
+	}
+}
+
+/*
+ * A freed marker outdates the pointer beside it, which is one gen older. One without such a pointer, of a node whose parent was written anew, has
+ * nothing left to say; and it must not be listened to: the kernel lets its bucket be reused until the marker looks newer than live data (R7.3).
+ */
+static void adopt_markers(struct check *ck, struct bnode *n)
+{
+	struct bkeys_iter it;
+	struct bkey *k;
+
+	set_named(ck, n, true);
+	bkeys_iter_init_all(&it, &n->keys);
+	while ((k = bkeys_iter_next(&it)) && bkey_is_zero_pos(k)) {
+		uint64_t b = geometry_bucket(&ck->c->g, ptr_sector(k->ptr[0]));
+
+		if (ck->named[b / 8] & (1u << (b % 8)) && ptr_gen(k->ptr[0]) == (uint8_t)(cset_bucket(ck->c, (uint32_t)b)->gen + 1))
+			bucket_adopt_gen(ck->c, k->ptr[0], n->level, true);
+	}
+	set_named(ck, n, false);
+}
+
+/* All keys of the node first: newer gens, those of freed markers included, decide which children are alive. */
+static void adopt_and_mark(struct check *ck, struct bnode *n)
+{
+	struct bkeys_iter it;
+	struct bkey *k;
+
+	adopt_pointers(ck, n);
+	if (n->level)
+		adopt_markers(ck, n);
 	bkeys_iter_init_all(&it, &n->keys);
 	while ((k = bkeys_iter_next(&it))) {
 		gc_mark_key(ck->c, n->level, k);
@@ -134,12 +184,17 @@ static int check_tree(struct check *ck, struct printbuf *why)
 	int r;
 
 	ck->seen = calloc(c->g.nr_buckets / 8 + 1, 1);
-	if (!ck->seen)
+	ck->named = calloc(c->g.nr_buckets / 8 + 1, 1);
+	if (!ck->seen || !ck->named) {
+		free(ck->seen);
+		free(ck->named);
 		return -ENOMEM;
+	}
 	bucket_adopt_gen(c, c->btree.root->key.k.ptr[0], c->btree.root->level + 1u, false);
 	gc_mark_key(c, c->btree.root->level + 1u, &c->btree.root->key.k);
 	r = btree_for_each_node(c, check_visit, ck);
 	free(ck->seen);
+	free(ck->named);
 	if (!r && c->io_disable)
 		r = -EUCLEAN;
 	if (r < 0)

@@ -60,12 +60,18 @@ static uint8_t mark_ptr(struct cset *c, unsigned level, const struct bkey *k, ui
 	return stale;
 }
 
+/* None is newer than its bucket; one that seems to be has been left behind by more than half the gens there are. */
+static uint8_t marker_stale(const struct cset *c, uint64_t ptr)
+{
+	return ptr_gen(ptr) != ptr_bucket(c, ptr)->gen && !ptr_stale(c, ptr) ? UINT8_MAX : ptr_stale(c, ptr);
+}
+
 uint8_t gc_mark_key(struct cset *c, unsigned level, const struct bkey *k)
 {
 	uint8_t stale = 0;
 
 	if (level && bkey_is_zero_pos(k)) /* freed marker: no mark, but it counts as a reason to rewrite (R7.3) */
-		return ptr_stale(c, k->ptr[0]);
+		return marker_stale(c, k->ptr[0]);
 	if (!bkey_size(k))
 		return 0;
 	bkey_for_each_ptr(k, i)

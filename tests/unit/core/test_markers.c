@@ -22,14 +22,14 @@ static uint32_t empty_bucket(struct rig *r)
 	return 0;
 }
 
-/* As if the node in bucket b had been freed a while ago. */
-static FIBER_FN void plant_marker(struct rig *r, uint32_t b)
+/* As if the node in bucket b had been freed `gens` gens ago. */
+static FIBER_FN void plant_marker(struct rig *r, uint32_t b, unsigned gens)
 {
 	struct bnode *parent = node_at(r, 1);
 
 	bkey_init(&marker.k, 0, 0, r->c->btree.node_sectors);
 	bkey_set_ptrs(&marker.k, 1);
-	marker.k.ptr[0] = ptr_make(0, geometry_sector(&r->c->g, b), (uint8_t)(cset_bucket(r->c, b)->gen - OUTDATED));
+	marker.k.ptr[0] = ptr_make(0, geometry_sector(&r->c->g, b), (uint8_t)(cset_bucket(r->c, b)->gen - gens));
 	bnode_get(parent);
 	bkeys_insert_ptr(&parent->keys, &marker.k);
 	bnode_mark_dirty(parent, 0);
@@ -73,7 +73,7 @@ static FIBER_FN void collect(struct rig *r)
 	fiber_sleep_ns(NS_PER_S); /* the next one, if that many gens made it begin */
 }
 
-static FIBER_FN uint32_t bucket_with_marker(struct rig *r)
+static FIBER_FN uint32_t bucket_with_marker(struct rig *r, unsigned gens)
 {
 	uint32_t b;
 
@@ -83,13 +83,13 @@ static FIBER_FN uint32_t bucket_with_marker(struct rig *r)
 	assert_int_equal(btree_rewrite(r->c, bpos(r->d->inode, r->d->data_offset + 100), 0, true), 0);
 	assert_int_equal(btree_rewrite(r->c, bpos(r->d->inode, r->d->data_offset + 100), 1, true), 0);
 	b = empty_bucket(r);
-	plant_marker(r, b);
+	plant_marker(r, b, gens);
 	return b;
 }
 
 static void keep_marker(struct rig *r)
 {
-	uint32_t b = bucket_with_marker(r);
+	uint32_t b = bucket_with_marker(r, OUTDATED);
 	struct bucket *k = cset_bucket(r->c, b);
 	unsigned raised = 0;
 
@@ -149,7 +149,7 @@ static FIBER_FN void write_into(struct rig *r, uint32_t b)
 
 static void write_into_marked_bucket(struct rig *r)
 {
-	uint32_t b = bucket_with_marker(r);
+	uint32_t b = bucket_with_marker(r, OUTDATED);
 
 	fmutex_lock(&r->c->btree.structure);
 	for (unsigned round = 0; round < 2; round++) {
@@ -169,7 +169,7 @@ static uint32_t marked;
 
 static void leave_a_marker(struct rig *r)
 {
-	marked = bucket_with_marker(r);
+	marked = bucket_with_marker(r, OUTDATED);
 	fmutex_lock(&r->c->btree.structure);
 	reuse(r, marked);
 	bucket_unpin(cset_bucket(r->c, marked)); /* its last owner has gone, too */
@@ -188,6 +188,7 @@ static void write_into_bucket_of_before(struct rig *r)
 		write_into(r, marked);
 	else
 		bucket_unpin(k);
+	assert_true(ptr_stale(r->c, marker.k.ptr[0])); /* the next start may be a kernel's, which believes it if it looks newer */
 	fmutex_unlock(&r->c->btree.structure);
 }
 
@@ -202,12 +203,53 @@ static void r7_3_a_marker_of_an_earlier_life_holds_back_its_bucket_from_the_star
 	free_disks(&r);
 }
 
+/* The kernel minds no markers: the bucket of one whose node is not written again may be reused for as long as it likes. */
+static void write_behind_a_wrapped_marker(struct rig *r, unsigned gens)
+{
+	uint32_t b = bucket_with_marker(r, gens);
+
+	fmutex_lock(&r->c->btree.structure);
+	assert_int_equal(ptr_stale(r->c, marker.k.ptr[0]), 0); /* it looks newer */
+	write_into(r, b);
+	assert_true(marker_is_there(r));
+	fmutex_unlock(&r->c->btree.structure);
+}
+
+static FIBER_FN void gc_takes_it_away(struct rig *r)
+{
+	assert_true(marker_is_there(r));
+	assert_int_equal(gc_run(r->c), 0);
+	assert_false(marker_is_there(r));
+	check_everything(r);
+}
+
+static void write_behind_170_gens(struct rig *r) { write_behind_a_wrapped_marker(r, 170); }
+static void write_behind_255_gens(struct rig *r) { write_behind_a_wrapped_marker(r, 255); }
+
+static void three_lives(void (*first)(struct rig *r))
+{
+	struct rig r = { 0 };
+
+	new_disks(&r);
+	live(&r, 6, first);
+	live(&r, 7, check_everything);
+	live(&r, 8, gc_takes_it_away);
+	free_disks(&r);
+}
+
+static void r7_3_a_marker_that_a_kernel_let_wrap_takes_no_data_away(void **state)
+{
+	three_lives(write_behind_170_gens);
+	three_lives(write_behind_255_gens);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(r7_3_a_marker_that_stays_holds_back_its_bucket),
 		cmocka_unit_test(r7_3_a_marker_of_an_earlier_life_holds_back_its_bucket_from_the_start),
 		cmocka_unit_test(r7_3_data_in_a_bucket_with_an_old_marker_is_there_after_the_next_start),
+		cmocka_unit_test(r7_3_a_marker_that_a_kernel_let_wrap_takes_no_data_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
