@@ -198,8 +198,11 @@ static int take_over_and_attach(struct bdev *d, struct cset *c, uint32_t slot, s
 	bdev_unquiesce(d);
 	if (!r)
 		r = bdev_attach(d, c, true, why);
-	if (r < 0 && !d->set)
+	if (r < 0 && !d->set) {
+		bdev_quiesce(d); /* nobody has run since it was: the set may hide what is written before the claim is gone */
 		claim_nothing(d, set_uuid, state);
+		bdev_unquiesce(d);
+	}
 	return r;
 }
 

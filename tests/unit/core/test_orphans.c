@@ -529,6 +529,39 @@ static void no_way_back(struct rig *r)
 
 static void a_readopt_that_cannot_be_undone_disables_the_device(void **state) { rig_run(11, CACHE_MODE_WRITEBACK, no_way_back); }
 
+static FIBER_FN void write_durably(void *arg)
+{
+	struct rig *r = arg;
+	struct super on_disk;
+
+	assert_int_equal(rig_write(r, 0, 8, 'y'), 8);
+	assert_int_equal(bcf_flush(r->d), 0);
+	blk_sim_peek_durable(r->backing, SUPER_SECTOR, &on_disk, sizeof(on_disk) / SECTOR_BYTES);
+	assert_int_equal(super_state(&on_disk), BDEV_STATE_NONE); /* or a power cut now would bring back what the set has */
+}
+
+/* As above, but the claim can be taken back, which takes a while, and somebody waits to write. */
+static void write_after_a_failure(struct rig *r)
+{
+	struct readopt o = { .r = r, .slot = run_without_cache(r) };
+	struct fiber *f, *w;
+
+	detach(r);
+	blk_sim_add_fault(r->backing, &(struct blk_sim_fault){ .ops = BLK_SIM_OP(BIO_WRITE), .sector = SUPER_SECTOR, .nr_sectors = 8, .skip = 2,
+							       .extra_ns = NS_PER_S });
+	f = fiber_spawn("readopt", readopt, &o);
+	fail_the_attach(r, r->c->uuid_bucket.k.ptr[0]);
+	w = fiber_spawn("writer", write_durably, r);
+	fiber_join(f);
+	fiber_join(w);
+	assert_true(o.result < 0 && !r->d->set);
+}
+
+static void nobody_writes_before_the_claim_of_a_failed_readopt_is_taken_back(void **state)
+{
+	rig_run(12, CACHE_MODE_WRITEBACK, write_after_a_failure);
+}
+
 /* --- labels -------------------------------------------------------------------------------------------------------------- */
 
 /* A name that could not be written is not remembered as written. */
@@ -586,6 +619,7 @@ int main(void)
 		cmocka_unit_test(a_readopt_that_does_not_fit_is_refused_with_the_reason),
 		cmocka_unit_test(a_readopt_whose_set_fails_leaves_the_device_without_cache),
 		cmocka_unit_test(a_readopt_that_cannot_be_undone_disables_the_device),
+		cmocka_unit_test(nobody_writes_before_the_claim_of_a_failed_readopt_is_taken_back),
 		cmocka_unit_test(a_label_that_could_not_be_written_can_be_set_again),
 		cmocka_unit_test(a_set_that_is_taken_apart_takes_no_command),
 	};
