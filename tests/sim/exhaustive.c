@@ -26,6 +26,7 @@
 #define LENGTH_MAX 8
 #define CPU_SECONDS_MAX 60 /* of one process; it needs milliseconds */
 #define SUBSETS_DEFAULT 2
+#define PROGRESS_S 60
 
 static const char usage[] =
 	"usage: exhaustive [--length N] [--jobs N] [--subsets N] [--seed N] [--only OP,OP,...] [--cut N [--outcome N]] [--trace]\n"
