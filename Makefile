@@ -206,7 +206,7 @@ sim:
 	@$(again) $(B)/sim
 	@$(B)/sim $(or $(SEED),$$(date +%s)000 --minutes $(MINUTES) --jobs $(JOBS))
 
-# All sequences of up to four operations on the smallest world; every power cut of each, several outcomes of each cut. About 20 minutes on two processors.
+# All sequences of up to four operations on the smallest world; every power cut of each, several outcomes of each cut. About 25 minutes on two processors.
 LENGTH ?= 4
 exhaustive:
 	@$(again) $(B)/exhaustive

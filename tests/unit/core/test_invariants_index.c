@@ -283,6 +283,33 @@ static void i10_a_device_that_says_it_is_clean_holds_everything(void **state)
 	assert_true(cuts_run(&(struct cuts){ .body = dirty_and_clean_again }) > 30);
 }
 
+static void write_first(void *arg) { steps_write(arg, 8, 2, STEPS_PLAIN); }
+
+/* The first write of a clean device makes it say that it is dirty; the second must not be done before that is durable. */
+static void two_writes_at_once(struct world *w)
+{
+	struct fiber *f;
+
+	steps_prepare(w);
+	step(w, STEP_FLUSH);
+	hurry_index(w);
+	cuts_begin();
+	f = fiber_spawn("writer", write_first, w);
+	if (!f) {
+		world_fail(w, "no memory");
+		return;
+	}
+	fiber_yield();
+	steps_write(w, 0, 2, STEPS_SYNC);
+	fiber_join(f);
+	cuts_end(w);
+}
+
+static void i10_every_writer_waits_until_the_device_says_that_it_is_dirty(void **state)
+{
+	assert_true(cuts_run(&(struct cuts){ .body = two_writes_at_once }) > 5);
+}
+
 static void detach_dirty(struct world *w)
 {
 	steps_prepare(w);
@@ -339,6 +366,7 @@ int main(void)
 		cmocka_unit_test(r26_strictly_no_clean_copy_differs_from_backing_after_any_cut),
 		cmocka_unit_test(i09_no_clean_copy_differs_from_backing_after_a_cut_writeback),
 		cmocka_unit_test(i10_a_device_that_says_it_is_clean_holds_everything),
+		cmocka_unit_test(i10_every_writer_waits_until_the_device_says_that_it_is_dirty),
 		cmocka_unit_test(i11_a_dirty_device_runs_with_its_data_or_not_at_all),
 		cmocka_unit_test(i18_gc_and_reuse_leave_dirty_data_alone),
 	};
