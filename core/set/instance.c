@@ -57,7 +57,8 @@ static bool same_device(const struct blkdev *d, const char *path, const struct b
 	return !strcmp(d->path, path) || (id && d->id.dev == id->dev && d->id.ino == id->ino);
 }
 
-static bool already_registered(struct bcf *b, const char *path)
+/* *ret_leaving: it is, but is being stopped. */
+static bool already_registered(struct bcf *b, const char *path, bool *ret_leaving)
 {
 	struct blk_identity id;
 	struct stat st;
@@ -68,12 +69,31 @@ static bool already_registered(struct bcf *b, const char *path)
 	if (have_id)
 		id = S_ISBLK(st.st_mode) ? (struct blk_identity){ UINT64_MAX, st.st_rdev } : (struct blk_identity){ st.st_dev, st.st_ino };
 	list_for_each(c, &b->csets, link)
-		if (same_device(c->cache, path, have_id ? &id : NULL))
+		if (same_device(c->cache, path, have_id ? &id : NULL)) {
+			*ret_leaving = c->state == CSET_STOPPING;
 			return true;
+		}
 	list_for_each(d, &b->bdevs, link)
-		if (d->backing && same_device(d->backing, path, have_id ? &id : NULL))
+		if (d->backing && same_device(d->backing, path, have_id ? &id : NULL)) {
+			*ret_leaving = d->closing;
 			return true;
+		}
 	return false;
+}
+
+/* What was told to stop is waited for, or `stop` and `register` one behind the other would fail now and then. As long as for locks. */
+static int check_not_registered(struct bcf *b, const char *path, struct printbuf *why)
+{
+	bool leaving;
+
+	for (unsigned tries = 0; already_registered(b, path, &leaving); tries++) {
+		if (!leaving || tries == BUSY_TRIES) {
+			pr(why, "%s: already registered%s", path, leaving ? ", and being stopped: is it still in use?" : "");
+			return -EEXIST;
+		}
+		fiber_sleep_ns(BUSY_PAUSE_NS);
+	}
+	return 0;
 }
 
 static bool on_own_mount(const struct bcf *b, const char *path)
@@ -202,10 +222,9 @@ static int register_locked(struct bcf *b, const char *path, bool quiet, struct p
 		pr(why, "%s: lies in our own mount", path);
 		return -EDEADLK;
 	}
-	if (already_registered(b, path)) {
-		pr(why, "%s: already registered", path);
-		return quiet ? 0 : -EEXIST;
-	}
+	r = check_not_registered(b, path, why);
+	if (r < 0)
+		return quiet ? 0 : r;
 	r = open_patiently(b, path, &dev, why);
 	if (r < 0)
 		return quiet && r == -EBUSY ? 0 : r == -ENOMEM || r == -EBUSY ? r : -EINVAL;

@@ -249,6 +249,41 @@ static void a_backing_device_is_given_up_at_its_limit(void **state)
 	log_set_level(LOG_LEVEL_ERROR);
 }
 
+/* --- stopped, and registered again ---------------------------------------------------------------------------------------- */
+
+static int register_again(struct rig *r, const char *path)
+{
+	char text[500] = "";
+	struct printbuf why = PRINTBUF(text);
+	int e = bcf_register(r->bcf, path, false, &why);
+
+	if (e < 0)
+		assert_non_null(strstr(text, "being stopped"));
+	return e;
+}
+
+static void body_again(struct rig *r)
+{
+	struct bdev *d = r->d;
+
+	rig_write(r, 0, 8, 'a');
+	assert_int_equal(bcf_dev_open(d), 0);
+	store(r, "dev0", "stop", "1");
+	assert_int_equal(register_again(r, "/sim/backing"), -EEXIST); /* somebody has it open */
+	bcf_dev_close(d);
+	assert_int_equal(register_again(r, "/sim/backing"), 0);
+	r->d = bcf_dev_find(r->bcf, "dev0");
+	assert_int_equal(rig_read(r, 0, 8), 'a');
+	store(r, r->c->uuid_text, "stop", "1"); /* with all its devices */
+	assert_int_equal(register_again(r, "/sim/cache"), 0);
+	r->c = list_first(&r->bcf->csets, struct cset, link);
+}
+
+static void what_is_being_stopped_can_be_registered_at_once(void **state)
+{
+	rig_run(1, CACHE_MODE_WRITEBACK, body_again);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +294,7 @@ int main(void)
 		TEST(io_disable_of_a_set_can_be_taken_back_but_not_that_of_a_failed_one),
 		TEST(a_clean_device_follows_its_policy_when_its_set_fails),
 		TEST(a_backing_device_is_given_up_at_its_limit),
+		TEST(what_is_being_stopped_can_be_registered_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
