@@ -5,7 +5,7 @@
 # run: alone
 . "$(dirname "$0")/functions.sh"
 requires_kernel
-WORLDS=${WORLDS:-4 5 7}
+WORLDS=${WORLDS:-5 14 20}
 SIM=$B/sim
 [ -x "$SIM" ] || skip "needs $SIM (make test-programs)"
 
